@@ -1,0 +1,129 @@
+"""Time, waiting, ids and jitter, behind one object, so that a simulation can repeat them."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import threading
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+
+class Bell:
+    """Something a thread can wait for: ringing is remembered until it is heard."""
+
+    def __init__(self) -> None:
+        # Not an Event: Ctrl-C inside its set() leaves a lock behind, and every publish rings.
+        self._rings: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        if self._rings.empty():
+            self._rings.put(None)
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait at most `timeout` seconds; True if it rang. Hearing it clears it."""
+        try:
+            self._rings.get(timeout=None if timeout is None else max(timeout, 0.0))
+        except Empty:
+            return False
+        with suppress(Empty):  # two that rang at once
+            while True:
+                self._rings.get_nowait()
+        return True
+
+
+class Clock(Protocol):
+    """What the bus asks of time; `SystemClock` is the real one, `testing.FakeClock` stands still."""
+
+    def time(self) -> float:
+        """Wall clock, seconds since 1970-01-01 UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some point, never going back."""
+        ...
+
+    def new_id(self) -> str:
+        """A new event id: UUID version 7, increasing within a process."""
+        ...
+
+    def jitter(self, upper: float) -> float:
+        """A random number of seconds between 0 and `upper`."""
+        ...
+
+    def wait(self, bell: Bell, timeout: float | None) -> bool:
+        """Wait for `bell` at most `timeout` seconds of this clock; True if it rang."""
+        ...
+
+
+class Deadline:
+    """When a wait ends: after so many seconds of the clock or of the machine, whichever are over first.
+
+    What is waited for, a handler that hangs or the lock of another process, does not stand still with a test's clock.
+    """
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._until = clock.monotonic() + seconds
+        self._until_by_machine = time.monotonic() + seconds
+
+    def left(self, most: float = math.inf) -> float:
+        """Seconds until then, but at most `most`; 0.0 when it is over."""
+        left = min(self._until - self._clock.monotonic(), self._until_by_machine - time.monotonic())
+        return max(0.0, min(most, left))
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def time(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def new_id(self) -> str:
+        """UUID version 7 (RFC 9562, method 3): 48 bits of milliseconds, 12 of their fraction, 62 random.
+
+        A tick is 1/4096 ms; each id takes a later tick than the one before it, so ids made by one
+        process increase strictly even when the wall clock is set back.
+        """
+        tick = time.time_ns() * 4096 // 1_000_000
+        with self._lock:
+            if tick <= self._last:
+                tick = self._last + 1
+            self._last = tick
+        return format_uuid7(tick >> 12, tick & 0xFFF, int.from_bytes(os.urandom(8)))
+
+    def jitter(self, upper: float) -> float:
+        return random.uniform(0, upper)
+
+    def wait(self, bell: Bell, timeout: float | None) -> bool:
+        return bell.wait(timeout)
+
+
+def format_uuid7(milliseconds: int, fraction: int, noise: int) -> str:
+    """Lay out a version 7 UUID: 48 bits of time, 12 bits of `fraction`, 62 bits of `noise`."""
+    high = (milliseconds & 0xFFFFFFFFFFFF) << 16 | 0x7000 | (fraction & 0xFFF)
+    low = 0x8 << 60 | (noise & 0x3FFFFFFFFFFFFFFF)
+    text = f"{high:016x}{low:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def iso(seconds: float) -> str:
+    """The fixed-width text the log stores: ISO 8601, UTC, microseconds, so that text order is time order."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_iso(text: str) -> datetime:
+    """The aware datetime of a stored text."""
+    return datetime.fromisoformat(text)

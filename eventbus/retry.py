@@ -1,0 +1,192 @@
+"""What happens after a handler failed: again after a while, or give up. Rules only, no clock."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from typing import TypeAlias, cast
+
+import attrs
+
+from eventbus.errors import EventDefinitionError
+from eventbus.threads import is_ctrl_c
+
+__all__ = ["Again", "Backoff", "GiveUp", "Jitter", "Retry", "RetryLater", "Verdict", "exponential", "fixed", "steps"]
+
+Jitter: TypeAlias = Callable[[float], float]
+"""A random number of seconds between 0 and the given upper bound, both included."""
+
+Backoff: TypeAlias = Callable[[int, Jitter], float]
+"""How many seconds to wait after failure number n (from 1); any function of this shape will do."""
+
+LONGEST_WAIT = 10 * 365 * 86400.0
+"""Seconds. A due time is stored as a date, and dates end in the year 9999."""
+
+_log = logging.getLogger("eventbus.retry")
+
+
+class RetryLater(Exception):
+    """Raised by a handler to be tried again in `seconds`, without using up an attempt."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = _seconds("RetryLater(seconds)", seconds)
+        super().__init__(seconds)
+
+    def __str__(self) -> str:
+        return f"again in {self.seconds:g} s"
+
+
+@attrs.frozen
+class Again:
+    """Try again after `seconds`; `counts` is False when the failure uses up no attempt."""
+
+    seconds: float
+    counts: bool
+
+
+@attrs.frozen
+class GiveUp:
+    """The attempts are used up: a dead letter."""
+
+
+Verdict: TypeAlias = Again | GiveUp
+
+
+@attrs.frozen(repr=False)
+class _Exponential:
+    first: float
+    factor: float
+    cap: float
+
+    def __repr__(self) -> str:
+        return f"exponential(first={self.first:g}, factor={self.factor:g}, cap={self.cap:g})"
+
+    def __call__(self, failure: int, jitter: Jitter) -> float:
+        try:
+            upper = self.first * self.factor ** (failure - 1)
+        except OverflowError:  # subscriptions with attempts=None get here after a thousand failures
+            upper = self.cap
+        return jitter(min(self.cap, upper))
+
+
+@attrs.frozen(repr=False)
+class _Steps:
+    seconds: tuple[float, ...]
+
+    def __repr__(self) -> str:
+        return f"steps({', '.join(f'{each:g}' for each in self.seconds)})"
+
+    def __call__(self, failure: int, jitter: Jitter) -> float:
+        return self.seconds[min(failure, len(self.seconds)) - 1]
+
+
+def exponential(first: float = 1.0, factor: float = 2.0, cap: float = 300.0) -> Backoff:
+    """Wait at random up to `first` seconds, then up to `factor` times as long, never above `cap` seconds.
+
+    This is "full jitter" of the AWS Architecture Blog, "Exponential Backoff And Jitter" (2015): many
+    clients that failed at the same moment do not come back at the same moment.
+    """
+    _seconds("exponential(first=...)", first, above=0.0)
+    _seconds("exponential(cap=...)", cap, above=0.0)
+    if not (_is_whole(factor) or isinstance(factor, float)) or not 1 <= factor < math.inf:
+        raise EventDefinitionError(f"exponential(factor=...) must be a number of at least 1, not {factor!r}.")
+    return _Exponential(float(first), float(factor), float(cap))
+
+
+def fixed(seconds: float) -> Backoff:
+    """Wait exactly `seconds` after every failure."""
+    return _Steps((_seconds("fixed(seconds)", seconds),))
+
+
+def steps(*seconds: float) -> Backoff:
+    """Wait the given seconds one after the other; the last of them from then on."""
+    if not seconds:
+        raise EventDefinitionError("steps() needs at least one number of seconds, as in steps(1, 5, 30).")
+    return _Steps(tuple(_seconds("steps(...)", each) for each in seconds))
+
+
+@attrs.frozen
+class Retry:
+    """How often and when a failed delivery is tried again.
+
+    `attempts` counts the first one; None never gives up. `outage` names the exceptions that mean
+    "not this event's fault": they are waited out without using up attempts.
+    """
+
+    attempts: int | None = 5
+    backoff: Backoff = attrs.field(factory=exponential)
+    outage: tuple[type[BaseException], ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        if self.attempts is not None and (not _is_whole(self.attempts) or self.attempts < 1):
+            raise EventDefinitionError(
+                f"Retry(attempts=...) must be a whole number of at least 1, or None for no end, not {self.attempts!r}."
+            )
+        if not callable(self.backoff):
+            raise EventDefinitionError(
+                "Retry(backoff=...) must be exponential(...), fixed(...), steps(...) or a function of "
+                f"(failure, jitter), not {self.backoff!r}."
+            )
+        if not _is_exceptions(self.outage):
+            raise EventDefinitionError(
+                f"Retry(outage=...) must be a tuple of exception classes, (ConnectionError,), not {self.outage!r}."
+            )
+
+    def after_failure(self, error: BaseException, attempt: int, jitter: Jitter, *, tries: int | None = None) -> Verdict:
+        """What to do now that `attempt` (from 1) failed with `error`.
+
+        `tries` is the number of times it ran, outages included: what the wait grows with during an
+        outage, where `attempt` stands still.
+        """
+        if all(isinstance(leaf, (RetryLater, *self.outage)) for leaf in _leaves(error)):
+            return self._wait_out(error, tries or attempt, jitter)
+        if self.attempts is not None and attempt >= self.attempts:
+            return GiveUp()
+        return Again(self._pause(attempt, jitter), counts=True)
+
+    def _wait_out(self, error: BaseException, failure: int, jitter: Jitter) -> Again:
+        asked = [leaf.seconds for leaf in _leaves(error) if isinstance(leaf, RetryLater)]
+        return Again(max(asked) if asked else self._pause(failure, jitter), counts=False)
+
+    def _pause(self, failure: int, jitter: Jitter) -> float:
+        try:
+            return _seconds("A backoff", self.backoff(failure, jitter))
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
+            # The delivery must not be lost to a mistake in the app's own backoff.
+            _log.exception("The backoff %r failed; the default backoff is used instead.", self.backoff)
+            return _DEFAULT_BACKOFF(failure, jitter)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors in an exception group (a TaskGroup raises them); an error alone is its own leaf."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        for each in group.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_exceptions(value: object) -> bool:
+    if not isinstance(value, tuple):
+        return False
+    members = cast("tuple[object, ...]", value)
+    return all(isinstance(each, type) and issubclass(each, BaseException) for each in members)
+
+
+def _seconds(what: str, value: float, above: float | None = None) -> float:
+    number = _is_whole(value) or isinstance(value, float)
+    if not number or not 0 <= value <= LONGEST_WAIT or value == above:
+        least = "0 or more" if above is None else f"more than {above:g}"
+        raise EventDefinitionError(f"{what} takes seconds, {least} and at most ten years, not {value!r}.")
+    return float(value)
+
+
+_DEFAULT_BACKOFF = exponential()
