@@ -1,0 +1,41 @@
+"""Handlers: how they are declared, looked at and told what they may know; nothing is called here."""
+
+from __future__ import annotations
+
+from eventbus.handlers.callee import Callee, identity, inspect_handler, qualified_name
+from eventbus.handlers.context import Context, handling
+from eventbus.handlers.declarations import (
+    Declaration,
+    LiveDeclaration,
+    OrderBy,
+    ProjectionDeclaration,
+    Refused,
+    SubscriptionDeclaration,
+    Target,
+    weakly,
+)
+from eventbus.handlers.handlers import Handlers
+from eventbus.handlers.marking import handles
+from eventbus.handlers.registration import Registration
+from eventbus.handlers.signatures import Handler
+
+__all__ = [
+    "Callee",
+    "Context",
+    "Declaration",
+    "Handler",
+    "Handlers",
+    "LiveDeclaration",
+    "OrderBy",
+    "ProjectionDeclaration",
+    "Refused",
+    "Registration",
+    "SubscriptionDeclaration",
+    "Target",
+    "handles",
+    "handling",
+    "identity",
+    "inspect_handler",
+    "qualified_name",
+    "weakly",
+]

@@ -1,0 +1,73 @@
+"""What a handler is told beside the event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from eventbus.errors import EventBusError
+
+if TYPE_CHECKING:
+    from eventbus.events import Envelope
+    from eventbus.store.transaction import Transaction
+
+handling: ContextVar[Envelope | None] = ContextVar("eventbus_handling", default=None)
+"""The stored event whose handler runs here: what is published meanwhile is caused by it."""
+
+
+def _never() -> bool:
+    return False
+
+
+class Context:
+    """What a handler may want to know beside the event: its `envelope`, which `attempt` this is (from 1),
+    whether it `is_replay`; and `publish`, which makes this event the cause of the new one."""
+
+    __slots__ = ("_publish", "_stopping", "_transaction", "attempt", "envelope", "is_replay")
+
+    def __init__(
+        self,
+        envelope: Envelope,
+        *,
+        attempt: int = 1,
+        is_replay: bool = False,
+        publish: Callable[..., str],
+        transaction: Transaction | None = None,
+        stopping: Callable[[], bool] = _never,
+    ) -> None:
+        self.envelope = envelope
+        self.attempt = attempt
+        self.is_replay = is_replay
+        self._publish = publish
+        self._transaction = transaction
+        self._stopping = stopping
+
+    @property
+    def stopping(self) -> bool:
+        """True once the bus is closing: a long handler should come to an end."""
+        return self._stopping()
+
+    @property
+    def tx(self) -> Transaction:
+        """The transaction that holds this handler's effects; EventBusError unless it is transactional."""
+        if self._transaction is None:
+            raise EventBusError(
+                "This handler has no transaction of its own.",
+                hint="Subscribe it with transactional=True to use ctx.tx.",
+            )
+        return self._transaction
+
+    def publish(
+        self,
+        event: object,
+        *,
+        stream: str | None = None,
+        expected_version: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Publish an event caused by the one being handled; returns its id."""
+        return self._publish(event, stream=stream, expected_version=expected_version, metadata=metadata)
+
+    def __repr__(self) -> str:
+        return f"<Context of {self.envelope!r}, attempt {self.attempt}>"
