@@ -1,0 +1,110 @@
+"""One attempt at a delivery: how it can end, as values. Rules only: no clock, no disk, no thread."""
+
+from __future__ import annotations
+
+import traceback as tracebacks
+from collections.abc import Callable
+from typing import TypeAlias
+
+import attrs
+
+from eventbus.events import Envelope
+from eventbus.store.append import Draft
+from eventbus.threads import is_ctrl_c
+
+_LONGEST = 20_000  # characters; a recursion error would otherwise store a thousand frames
+
+
+@attrs.define(eq=False)
+class Item:
+    """One event due to one subscription, and what its handler publishes while it runs."""
+
+    envelope: Envelope
+    position: int
+    key: str | None
+    attempt: int = 1
+    tries: int = 1  # attempts, and runs that used up none
+    parked: bool = False  # it has a row in eventbus_deliveries
+    problem: BaseException | None = None  # its order key could not be told
+    running: bool = False  # its handler has not returned yet
+    drafts: list[Draft] = attrs.field(factory=list[Draft])
+
+
+@attrs.frozen
+class Handled:
+    """The handler returned. `recorded` when its own transaction has written that down already."""
+
+    recorded: bool = False
+    released: tuple[int, int] | None = None  # the next held delivery of its key: position and attempts
+
+
+@attrs.frozen
+class Failed:
+    """The handler raised."""
+
+    error: BaseException
+    started_at: float  # wall clock, seconds
+    seconds: float
+    final: bool = False  # no further attempt, whatever its Retry says
+
+    def line(self) -> str:
+        """The error in one line, as a listing shows it."""
+        text = f"{type(self.error).__name__}: {self.message()}"
+        return " ".join(text.split())[:500]
+
+    def message(self) -> str:
+        """What the exception says."""
+        return message(self.error)
+
+    def traceback(self) -> str:
+        """Where it was raised, the innermost frames last."""
+        return _said(lambda: "".join(tracebacks.format_exception(self.error, limit=-50))[-_LONGEST:], "traceback")
+
+
+@attrs.frozen
+class Behind:
+    """Not run: an earlier event of the same key waits."""
+
+
+@attrs.frozen
+class Careful:
+    """Not run yet: it may have been running when the process died, so its next try is counted beforehand."""
+
+
+@attrs.frozen
+class Unloaded:
+    """Not run: the event's class is not loaded here; it waits without using up attempts."""
+
+
+@attrs.frozen
+class NotMeant:
+    """Not run: an event of another version than the handler names, whose own class is loaded beside that one."""
+
+    released: tuple[int, int] | None = None  # as for Handled
+
+
+@attrs.frozen
+class Left:
+    """Not run: the bus is closing, or an event before it stopped the subscription."""
+
+
+Outcome: TypeAlias = Handled | Failed | Behind | Careful | Unloaded | NotMeant | Left
+
+
+def message(error: BaseException) -> str:
+    """What an exception says; it may also fail to say it, or call sys.exit() instead."""
+    return _said(lambda: str(error)[:_LONGEST], "message")
+
+
+def _said(say: Callable[[], str], what: str) -> str:
+    try:
+        return _storable(say())
+    except BaseException as error:
+        if is_ctrl_c(error):
+            raise
+        return f"(its {what} cannot be shown: {type(error).__name__})"
+
+
+def _storable(text: str) -> str:
+    """Without lone surrogates, which SQLite cannot store."""
+    return text.encode("utf-8", "backslashreplace").decode()

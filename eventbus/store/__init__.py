@@ -1,0 +1,1 @@
+"""Everything that knows SQL: the file, its tables, and the rules by which rows change."""

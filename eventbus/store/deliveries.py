@@ -1,0 +1,176 @@
+"""Rows of eventbus_deliveries and eventbus_attempts: only what is not normal has one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Literal
+
+import attrs
+
+DeliveryState = Literal["retrying", "held", "dead", "waiting"]
+
+_COLUMNS = "position, order_key, state, attempts, tries, due, error, since"
+_PARK = (
+    "INSERT INTO eventbus_deliveries (subscription_id, position, order_key, state, attempts, tries, due, error, since)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (subscription_id, position) DO UPDATE SET state = excluded.state,"
+    " attempts = excluded.attempts, tries = excluded.tries, due = excluded.due, error = excluded.error,"
+    " since = CASE WHEN state = excluded.state THEN since ELSE excluded.since END"
+)
+_COUNT_ATTEMPT = (
+    "UPDATE eventbus_deliveries SET attempts = attempts + 1, tries = tries + 1"
+    " WHERE subscription_id = ? AND position = ? RETURNING attempts, tries"
+)
+_UNCOUNT_ATTEMPT = (
+    "UPDATE eventbus_deliveries SET attempts = max(attempts - 1, 0), tries = max(tries - 1, 0)"
+    " WHERE subscription_id = ? AND position = ?"
+)
+_SETTLE = "DELETE FROM eventbus_deliveries WHERE subscription_id = ? AND position = ?"
+_SETTLE_ATTEMPTS = "DELETE FROM eventbus_attempts WHERE subscription_id = ? AND position = ?"
+_RELEASE = (
+    "UPDATE eventbus_deliveries SET state = 'retrying', due = ? WHERE subscription_id = ? AND position ="
+    " (SELECT min(position) FROM eventbus_deliveries WHERE subscription_id = ? AND order_key = ?)"
+    " AND state = 'held' RETURNING position, attempts"
+)
+_ONE = f"SELECT {_COLUMNS} FROM eventbus_deliveries WHERE subscription_id = ? AND position = ?"
+_RUNNABLE = (
+    f"SELECT {_COLUMNS} FROM eventbus_deliveries WHERE subscription_id = ? AND state IN ('retrying', 'waiting')"
+    " ORDER BY position"
+)
+_WAITING = (
+    "SELECT d.position, e.type_id FROM eventbus_deliveries d LEFT JOIN eventbus_events e USING (position)"
+    " WHERE d.subscription_id = ? AND d.state = 'waiting'"
+)
+_BLOCKED_KEYS = (
+    "SELECT order_key, count(*) FROM eventbus_deliveries WHERE subscription_id = ? AND order_key IS NOT NULL"
+    " GROUP BY order_key"
+)
+_COUNTS = "SELECT state, count(*) FROM eventbus_deliveries WHERE subscription_id = ? GROUP BY state"
+_BEYOND = "SELECT position FROM eventbus_deliveries WHERE subscription_id = ? AND position > ?"
+_FIRST = "SELECT min(position) FROM eventbus_deliveries WHERE subscription_id = ?"
+_HEAD_OF_KEY = (
+    f"SELECT {_COLUMNS} FROM eventbus_deliveries WHERE subscription_id = ? AND order_key = ? ORDER BY position LIMIT 1"
+)
+_ADD_ATTEMPT = (
+    "INSERT OR REPLACE INTO eventbus_attempts (subscription_id, run, position, attempt, started_at, seconds,"
+    " error_type, message, traceback) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+@attrs.frozen
+class DeliveryRow:
+    """A delivery that is not simply done or still to come."""
+
+    position: int
+    order_key: str | None
+    state: DeliveryState
+    attempts: int
+    tries: int
+    due: str | None
+    error: str | None
+    since: str
+
+
+@attrs.frozen
+class AttemptRow:
+    """One failed try: when it started, how many seconds it took, and what was raised."""
+
+    run: int
+    position: int
+    attempt: int
+    started_at: str
+    seconds: float
+    error_type: str
+    message: str
+    traceback: str
+
+
+def park(connection: sqlite3.Connection, subscription_id: int, row: DeliveryRow) -> None:
+    """Write a delivery's row, or what has become of it."""
+    values = (row.position, row.order_key, row.state, row.attempts, row.tries, row.due, row.error, row.since)
+    connection.execute(_PARK, (subscription_id, *values))
+
+
+def count_attempt(connection: sqlite3.Connection, subscription_id: int, position: int) -> tuple[int, int] | None:
+    """Count a try before it runs, so that one that kills the process counts too.
+
+    Returns the attempts and the tries so far, None if the row is gone.
+    """
+    found: tuple[int, int] | None = connection.execute(_COUNT_ATTEMPT, (subscription_id, position)).fetchone()
+    return found
+
+
+def uncount_attempt(connection: sqlite3.Connection, subscription_id: int, position: int) -> None:
+    """A try that was counted did not run after all."""
+    connection.execute(_UNCOUNT_ATTEMPT, (subscription_id, position))
+
+
+def settle(connection: sqlite3.Connection, subscription_id: int, position: int) -> None:
+    """The delivery is done: it needs no row any more."""
+    connection.execute(_SETTLE, (subscription_id, position))
+    connection.execute(_SETTLE_ATTEMPTS, (subscription_id, position))
+
+
+def release_next(
+    connection: sqlite3.Connection, subscription_id: int, order_key: str, now: str
+) -> tuple[int, int] | None:
+    """Make the first held delivery of a key due: its position and attempts, None if the key is free."""
+    found: tuple[int, int] | None = connection.execute(
+        _RELEASE, (now, subscription_id, subscription_id, order_key)
+    ).fetchone()
+    return found
+
+
+def record_attempt(connection: sqlite3.Connection, subscription_id: int, attempt: AttemptRow) -> None:
+    """Keep what went wrong in one try."""
+    connection.execute(_ADD_ATTEMPT, (subscription_id, *attrs.astuple(attempt)))
+
+
+def one(connection: sqlite3.Connection, subscription_id: int, position: int) -> DeliveryRow | None:
+    """The row of one delivery, if it has one."""
+    found = connection.execute(_ONE, (subscription_id, position)).fetchone()
+    return DeliveryRow(*found) if found else None
+
+
+def runnable(connection: sqlite3.Connection, subscription_id: int) -> Iterator[DeliveryRow]:
+    """All that is due at some time, or waits for its class, in order of position."""
+    return (DeliveryRow(*found) for found in connection.execute(_RUNNABLE, (subscription_id,)).fetchall())
+
+
+def waiting(connection: sqlite3.Connection, subscription_id: int) -> list[tuple[int, int | None]]:
+    """What waits for its class: positions and types; no type where the event is gone."""
+    return connection.execute(_WAITING, (subscription_id,)).fetchall()
+
+
+def blocked_keys(connection: sqlite3.Connection, subscription_id: int) -> dict[str, int]:
+    """Order keys that later events have to wait behind, and how many rows each has."""
+    return dict(connection.execute(_BLOCKED_KEYS, (subscription_id,)).fetchall())
+
+
+def counts(connection: sqlite3.Connection, subscription_id: int) -> dict[DeliveryState, int]:
+    """How many rows are in each state."""
+    return dict(connection.execute(_COUNTS, (subscription_id,)).fetchall())
+
+
+def head_of_key(connection: sqlite3.Connection, subscription_id: int, order_key: str) -> DeliveryRow | None:
+    """The delivery that a key waits for."""
+    found = connection.execute(_HEAD_OF_KEY, (subscription_id, order_key)).fetchone()
+    return DeliveryRow(*found) if found else None
+
+
+def beyond(connection: sqlite3.Connection, subscription_id: int, position: int) -> list[int]:
+    """The positions after `position` that have a row."""
+    return [found for (found,) in connection.execute(_BEYOND, (subscription_id, position)).fetchall()]
+
+
+def stop(connection: sqlite3.Connection, subscription_id: int) -> DeliveryRow | None:
+    """The dead delivery behind which all others wait, where the whole log is one order."""
+    position = first(connection, subscription_id)
+    found = one(connection, subscription_id, position) if position is not None else None
+    return found if found is not None and found.state == "dead" else None
+
+
+def first(connection: sqlite3.Connection, subscription_id: int) -> int | None:
+    """The position of the first delivery that is not normal."""
+    (found,) = connection.execute(_FIRST, (subscription_id,)).fetchone()
+    return int(found) if found is not None else None

@@ -1,0 +1,73 @@
+"""Who holds a lock on a log, as far as the system tells."""
+
+from __future__ import annotations
+
+import os
+
+_WRITE_LOCK = 120  # the byte of the -shm that SQLite locks while a transaction writes (walformat, WAL_WRITE_LOCK)
+_RESERVED = 0x40000001  # the byte of the file itself, for a log that is not in WAL mode yet (os.h, RESERVED_BYTE)
+_LOCKS = "/proc/locks"
+
+
+def who_writes(path: str) -> str:
+    """Who may hold the write lock, as words for an error message; names processes where Linux lists them."""
+    pids = sorted(_pids(path))
+    if not pids:
+        return "another process, or a connection of this one with a transaction open"
+    return " and ".join(_described(pid) for pid in pids)
+
+
+def is_live(path: str) -> bool:
+    """True if the system shows that a process has the log open; False also where it does not tell."""
+    key = _key(path + "-shm")
+    return key is not None and any(key in line.split() for line in _locks().splitlines())
+
+
+def writing_pids(locks: str, key: str, byte: int) -> set[int]:
+    """The processes that /proc/locks (its text is `locks`) shows with a write lock on `byte` of file `key`."""
+    found: set[int] = set()
+    for line in locks.splitlines():
+        words = line.split()  # nine words where "->" marks one who waits for the lock
+        if len(words) != 8 or words[3] != "WRITE" or words[5] != key:
+            continue
+        last = float("inf") if words[7] == "EOF" else int(words[7])
+        if int(words[6]) <= byte <= last and words[4].isdigit() and int(words[4]) > 0:
+            found.add(int(words[4]))
+    return found
+
+
+def _pids(path: str) -> set[int]:
+    locks = _locks()
+    found: set[int] = set()
+    for name, byte in ((path + "-shm", _WRITE_LOCK), (path, _RESERVED)):
+        key = _key(name)
+        if key is not None:
+            found |= writing_pids(locks, key, byte)
+    return found
+
+
+def _locks() -> str:
+    try:
+        with open(_LOCKS, encoding="ascii") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _key(name: str) -> str | None:
+    """The file as /proc/locks spells it."""
+    try:
+        status = os.stat(name)
+    except OSError:
+        return None
+    return f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+
+
+def _described(pid: int) -> str:
+    if pid == os.getpid():
+        return "a connection of this process with a transaction open"
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return f"process {pid} ({file.read().strip()})"
+    except OSError:
+        return f"process {pid}"

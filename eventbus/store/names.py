@@ -1,0 +1,150 @@
+"""The small tables of type and source names, remembered, so that events carry integers."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from eventbus.errors import LogCorrupt, UnknownEvent
+from eventbus.events import EventType, Kind, TypeName, Vocabulary
+
+_REVISION = "SELECT types_revision FROM eventbus_log"
+_TYPES = "SELECT id, name, version, kind, bases FROM eventbus_types WHERE id > ? ORDER BY id"
+_TYPE = "SELECT id, name, version, kind, bases FROM eventbus_types WHERE name = ? AND version = ?"
+_ADD_TYPE = "INSERT INTO eventbus_types (name, version, kind, bases) VALUES (?, ?, ?, ?) RETURNING id"
+_SET_BASES = "UPDATE eventbus_types SET kind = ?, bases = ? WHERE id = ?"
+_REVISE = "UPDATE eventbus_log SET types_revision = types_revision + 1"
+_SOURCES = "SELECT id, name FROM eventbus_sources WHERE id > ? ORDER BY id"
+_SOURCE = "SELECT id FROM eventbus_sources WHERE name = ?"
+_ADD_SOURCE = "INSERT INTO eventbus_sources (name) VALUES (?) RETURNING id"
+_CHANGED = "Something else than a bus has changed the file."
+
+
+class NameBook:
+    """Which integer stands for which type and source, in both directions; implements `events.Names`.
+
+    What is read or added within a write transaction is known for good only once that commits: `keep()`
+    after a commit, `forget()` after a rollback. A rolled-back row's id is given out again, for another name.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self.refill: Callable[[], None] = lambda: None
+        self._lock = threading.Lock()
+        self._revision = 0
+        self._types: dict[int, TypeName] = {}
+        self._sources: dict[int, str] = {}
+        self._source_ids: dict[str, int] = {}
+        self._ids: dict[EventType, int] = {}  # classes whose row is as they say
+        self._new_types: dict[int, TypeName] = {}
+        self._new_sources: dict[int, str] = {}
+
+    def refresh(self, connection: sqlite3.Connection) -> None:
+        """Read what others added or changed since; within a transaction nothing, for it may be taken back."""
+        if connection.in_transaction:
+            return
+        (revision,) = connection.execute(_REVISION).fetchone()
+        after = max(self._types, default=0) if revision == self._revision else 0  # 0: a class has gained a base
+        rows = connection.execute(_TYPES, (after,)).fetchall()
+        if rows:
+            with self._lock:
+                self._types = {**self._types, **{type_id: _type_name(*row) for type_id, *row in rows}}
+                self._revision = revision
+                self._ids.clear()
+        for source_id, name in connection.execute(_SOURCES, (max(self._sources, default=0),)).fetchall():
+            self._learn_source(source_id, name)
+
+    def types(self) -> dict[int, TypeName]:
+        """Every type the log is known to have, by id."""
+        return self._types
+
+    # -- events.Names ------------------------------------------------------------------------------
+    def type_named(self, type_id: int) -> TypeName:
+        found = self._types.get(type_id) or self._new_types.get(type_id)
+        if found is None:
+            self.refill()  # another process has added it since
+            found = self._types.get(type_id)
+        if found is None:
+            raise LogCorrupt("the log", f"no type has the id {type_id}", hint=_CHANGED)
+        return found
+
+    def source_named(self, source_id: int) -> str:
+        found = self._sources.get(source_id) or self._new_sources.get(source_id)
+        if found is None:
+            self.refill()
+            found = self._sources.get(source_id)
+        if found is None:
+            raise LogCorrupt("the log", f"no source has the id {source_id}", hint=_CHANGED)
+        return found
+
+    def decode(self, type: TypeName, codec: str | None, payload: str | bytes) -> Any:
+        known = self.vocabulary.find(type.name, type.version)
+        if known is None or codec is not None:
+            raise UnknownEvent(type.name, type.version, self.vocabulary.other_versions(type.name, type.version))
+        return known.decode(payload)
+
+    # -- writing -----------------------------------------------------------------------------------
+    def type_id(self, connection: sqlite3.Connection, event_type: EventType) -> int:
+        """The id of this type within the open write transaction, adding its row, or mending it, if need be."""
+        known = self._ids.get(event_type)
+        if known is not None:
+            return known
+        wanted = TypeName(event_type.name, event_type.version, event_type.kind, event_type.bases)
+        row = connection.execute(_TYPE, (wanted.name, wanted.version)).fetchone()
+        if row is None:
+            values = (wanted.name, wanted.version, wanted.kind, json.dumps(wanted.bases))
+            (type_id,) = connection.execute(_ADD_TYPE, values).fetchone()
+        else:
+            type_id, *found = row
+            if _type_name(*found) != wanted:  # the class has gained a base, or changed its kind
+                connection.execute(_SET_BASES, (wanted.kind, json.dumps(wanted.bases), type_id))
+                connection.execute(_REVISE)
+            elif self._types.get(type_id) == wanted:
+                self._ids[event_type] = type_id  # committed, and as it should be: not looked up again
+        self._new_types[type_id] = wanted
+        return int(type_id)
+
+    def source_id(self, connection: sqlite3.Connection, source: str) -> int:
+        """The id of this source within the open write transaction, adding its row if it is new."""
+        known = self._source_ids.get(source)
+        if known is not None:
+            return known
+        row = connection.execute(_SOURCE, (source,)).fetchone()
+        (source_id,) = row or connection.execute(_ADD_SOURCE, (source,)).fetchone()
+        self._new_sources[source_id] = source
+        return int(source_id)
+
+    @property
+    def staged(self) -> bool:
+        """True if the open transaction has added names."""
+        return bool(self._new_types or self._new_sources)
+
+    def keep(self) -> None:
+        """The transaction committed: what it read and added stays."""
+        if self.staged:
+            for type_id, name in self._new_types.items():
+                if self._types.get(type_id) != name:
+                    self._learn_type(type_id, name)
+            for source_id, source in self._new_sources.items():
+                self._learn_source(source_id, source)
+            self.forget()
+
+    def forget(self) -> None:
+        """The transaction was rolled back: what it added never was."""
+        self._new_types.clear()
+        self._new_sources.clear()
+
+    def _learn_type(self, type_id: int, name: TypeName) -> None:
+        with self._lock:  # readers refresh while a writer learns
+            self._types = {**self._types, type_id: name}  # another object: whoever resolved the old one looks again
+
+    def _learn_source(self, source_id: int, name: str) -> None:
+        self._sources[source_id] = name
+        self._source_ids[name] = source_id
+
+
+def _type_name(name: str, version: int, kind: Kind, bases: str) -> TypeName:
+    return TypeName(name, version, kind, tuple(json.loads(bases)))

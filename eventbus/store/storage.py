@@ -1,0 +1,395 @@
+"""One file as one process has it open: who may write when, on which connection, and how it is synced.
+
+At rest there are two connections: W, the bus's own writes, and one reader. G, on which user SQL runs,
+and further readers come and go with the work. Every write of the process passes the turnstile, so
+SQLITE_BUSY only ever comes from somebody else. In memory there is no WAL: a reader beside a writer
+would get "locked", so there reads pass the turnstile too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from eventbus.clock import Clock, Deadline
+from eventbus.errors import BusClosed, EventBusError, ForkedBus, LogBusy, WouldDeadlock
+from eventbus.events import Vocabulary
+from eventbus.store import checkpoint
+from eventbus.store.anchor import Anchor
+from eventbus.store.append import Appender
+from eventbus.store.connection import connect
+from eventbus.store.guarding import protect
+from eventbus.store.guest import Guest
+from eventbus.store.location import Location
+from eventbus.store.names import NameBook
+from eventbus.store.opening import open_log
+from eventbus.store.querying import Asker
+from eventbus.store.transaction import Transaction, inside, open_transaction
+from eventbus.store.trouble import begin_immediate, translate
+from eventbus.store.turnstile import Turnstile
+
+if TYPE_CHECKING:
+    import sqlite_utils
+
+T = TypeVar("T")
+
+Durability = Literal["power", "process"]
+
+_BEGIN_BUSY_SECONDS = 5.0
+_COMMIT = "COMMIT /* eventbus */"
+_ROLLBACK = "ROLLBACK /* eventbus */"
+
+_log = logging.getLogger("eventbus.store")
+
+
+class Storage:
+    """The open log; `writing` and `reading` lend its connections."""
+
+    def __init__(
+        self, location: Location, *, durability: Durability, adopt: bool, clock: Clock, vocabulary: Vocabulary
+    ) -> None:
+        self.location, self.clock, self.durability = location, clock, durability
+        self.path = location.path or ":memory:"
+        self.turnstile = Turnstile()
+        self.names = NameBook(vocabulary)
+        self.appender = Appender(self.names)
+        self._readers: list[sqlite3.Connection] = []
+        self._readers_lock = threading.Lock()
+        self._guest: Guest | None = None
+        self._asker = Asker(location)
+        self._synced: bool | None = None
+        self._commits, self._budget = 0, checkpoint.ENOUGH_FRAMES // 8
+        self._pid = os.getpid()
+        self._hurry: Deadline | None = None  # after this nobody waits for another process any more
+        self.closed = False
+        self._writer = open_log(location, adopt=adopt, clock=clock)
+        self._anchor = Anchor(location)
+        self.names.refresh(self._writer)
+        self.names.refill = self._refill_names
+
+    def _refill_names(self) -> None:
+        with self.reading() as connection:
+            self.names.refresh(connection)
+
+    def has_open_here(self) -> bool:
+        """True inside a transaction of this file's: whoever waits for the file waits for that one."""
+        transaction = inside()
+        return transaction is not None and transaction.runs_on(self._guest)
+
+    def check(self) -> None:
+        """Raise ForkedBus or BusClosed; SQLite's locks and connections do not survive a fork."""
+        if os.getpid() != self._pid:
+            raise ForkedBus(self._pid)
+        if self.closed:
+            raise BusClosed
+
+    def hurry(self, deadline: Deadline) -> None:
+        """From now on wait for another process's lock up to this moment at most."""
+        self._hurry = deadline
+
+    def _rush(self) -> float | None:
+        """Seconds to wait for this process's own transactions; None is for ever."""
+        return None if self._hurry is None else self._hurry.left()
+
+    def _patience(self) -> float:
+        """Seconds to wait for another process's lock."""
+        if self._hurry is None:
+            return _BEGIN_BUSY_SECONDS
+        return self._hurry.left(_BEGIN_BUSY_SECONDS)
+
+    # -- writing -----------------------------------------------------------------------------------
+    @contextmanager
+    def writing(self, *, synced: bool = True) -> Generator[sqlite3.Connection, None, None]:
+        """One write transaction of the bus's own; waits for its turn, commits at the end.
+
+        `synced=False` is for commits of nothing but cursors, deliveries and projection rows: a power
+        cut rolls them back together, and they are done again.
+        """
+        self.check()
+        if self.has_open_here():
+            raise WouldDeadlock("This waits for the transaction that is open here.", hint="Do it after the with block.")
+        with self.turnstile.turn(timeout=self._rush()) as entered:
+            if not entered:
+                raise LogBusy(self.path, "a transaction of this process is still open.", hint="It should end sooner.")
+            try:
+                yield self._begin(synced=synced)
+                self._commit()
+            except BaseException as error:
+                self._undo(error)
+                raise
+            self._count_commit()
+
+    def commit(self, work: Callable[[sqlite3.Connection], T], *, synced: bool = True) -> T:
+        """`work` in one write transaction, for a caller that is inside the turnstile already.
+
+        No `with` block, whose end Ctrl-C could skip.
+        """
+        try:
+            result = work(self._begin(synced=synced))
+            self._commit()
+        except BaseException as error:
+            self._undo(error)
+            raise
+        self._count_commit()
+        return result
+
+    def _begin(self, *, synced: bool) -> sqlite3.Connection:
+        self._start_clean()
+        self._set_sync(synced and self.durability == "power")
+        begin_immediate(self._writer, self.path, self.clock, self._patience())
+        return self._writer
+
+    def _start_clean(self) -> None:
+        """Check that a transaction may begin, and end what Ctrl-C left open: it may cut a roll-back short, too."""
+        self.check()
+        self._anchor.check_again()
+        self._roll_back()
+        if self._guest is not None and self._guest.is_begun:
+            self.roll_back_guest(self._guest)
+
+    def _commit(self) -> None:
+        try:
+            self._writer.execute(_COMMIT)
+        except sqlite3.Error as error:
+            raise translate(self.path, error, during="commit") from error
+        self._anchor.check()
+        self.names.keep()
+
+    def _undo(self, error: BaseException) -> None:
+        """Roll back, and raise our error for one of SQLite's."""
+        self._roll_back()
+        if isinstance(error, sqlite3.Error):
+            raise translate(self.path, error, during="write") from error
+
+    def _count_commit(self) -> None:
+        self._commits += 1
+        if self._commits >= self._budget:
+            self._checkpoint()
+
+    def _roll_back(self) -> None:
+        self.names.forget()
+        if self._writer.in_transaction:
+            try:
+                self._writer.execute(_ROLLBACK)
+            except sqlite3.Error:
+                # The error that brought us here matters more; this one only says the transaction is gone.
+                _log.warning("rolling back failed", exc_info=True)
+
+    def _set_sync(self, synced: bool) -> None:
+        if self._synced is not synced:
+            self._synced = None  # until it is done: Ctrl-C may come in between
+            self._writer.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+            self._synced = synced
+
+    # -- user SQL ----------------------------------------------------------------------------------
+    def guest(self) -> Guest:
+        """The connection user SQL runs on; only inside the turnstile."""
+        self.check()
+        if self._guest is None or self._guest.is_closed:
+            self._anchor.check("not stored")
+            self._guest = Guest(self.location, self.clock)
+        return self._guest
+
+    def begin_guest(self, tables: frozenset[str] | None, *, synced: bool) -> Guest:
+        """Begin a transaction of user SQL; only inside the turnstile."""
+        self._start_clean()
+        guest = self.guest()
+        full = synced and self.durability == "power"
+        try:
+            with guest.ours():
+                guest.connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+            guest.begin(tables, self._patience())
+        except BaseException:
+            self.roll_back_guest(guest)
+            raise
+        return guest
+
+    def commit_guest(self, guest: Guest) -> None:
+        """Commit user SQL; once that is done, in the file that is at our path, nothing raises."""
+        try:
+            guest.commit()
+            self._anchor.check()
+        except BaseException:
+            self.names.forget()
+            raise
+        if self.names.staged:  # a savepoint of the user's may have taken some of them back
+            self.names.forget()
+            try:
+                self.names.refresh(self._writer)
+            except Exception:  # whoever needs a name reads them again
+                _log.warning("reading the names of types and sources failed", exc_info=True)
+        self._count_commit()
+
+    def roll_back_guest(self, guest: Guest) -> None:
+        """Undo user SQL, if that is still to be done; what goes wrong is logged.
+
+        Raises nothing: the error that brought us here matters more.
+        """
+        self.names.forget()
+        try:
+            guest.rollback()
+        except sqlite3.Error:
+            _log.warning("rolling back a transaction failed", exc_info=True)
+
+    # -- reading -----------------------------------------------------------------------------------
+    @contextmanager
+    def reading(self) -> Generator[sqlite3.Connection, None, None]:
+        """A read-only connection that nobody else uses meanwhile; in memory, inside a transaction, its own."""
+        self.check()
+        if self.location.memory and self.has_open_here():
+            guest = self.guest()
+            with guest.ours():
+                yield guest.connection
+            return
+        with self._turn_in_memory():
+            connection = self._take_reader()
+            try:
+                yield connection
+            except sqlite3.Error as error:
+                raise translate(self.path, error, during="read") from error
+            finally:
+                self._give_back(connection)
+
+    def _turn_in_memory(self) -> AbstractContextManager[bool | None]:
+        return self.turnstile.turn() if self.location.memory else nullcontext()
+
+    def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Rows of a user's read-only query."""
+        self.check()
+        if self.location.memory and self.has_open_here():
+            raise WouldDeadlock("query waits for the transaction that is open here.", hint="Use tx.execute(...).")
+        with self._turn_in_memory():
+            try:
+                self.check()
+                return self._asker.ask(sql, parameters)
+            finally:
+                if self.closed:  # while it was asked: nobody else closes its connection any more
+                    self._asker.close()
+
+    def connect(self) -> sqlite3.Connection:
+        """A connection with our settings that is nobody else's; it waits 5 s for a lock, as sqlite3 does."""
+        if self.location.memory:
+            raise EventBusError(
+                "A log in memory has no file to connect to.", hint="Use bus.transaction(), or give the bus a path."
+            )
+        self._anchor.check("")
+        connection = connect(self.location, writable=True)
+        connection.execute(f"PRAGMA busy_timeout = {int(_BEGIN_BUSY_SECONDS * 1000)}")
+        connection.set_authorizer(protect)
+        return connection
+
+    def migrate(self, migrations: sqlite_utils.Migrations) -> None:
+        """Apply the app's own migrations, all in one transaction of user SQL. Raises LogError, and what they raise."""
+        with self.turnstile.turn():
+            guest = self.begin_guest(None, synced=True)
+            transaction = Transaction(guest, _not_in_a_migration)
+            token = open_transaction.set(transaction)  # whoever waits for the file now is told that it is no use
+            try:
+                migrations.apply(transaction.db)
+                self.commit_guest(guest)
+            except BaseException as error:
+                self.roll_back_guest(guest)
+                if isinstance(error, sqlite3.Error) and not isinstance(error, EventBusError):
+                    raise translate(self.path, error, during="apply the migrations") from error
+                raise
+            finally:
+                transaction.is_open = False
+                open_transaction.reset(token)
+
+    def _take_reader(self) -> sqlite3.Connection:
+        self.check()
+        with self._readers_lock:
+            if self._readers:
+                return self._readers.pop()
+        self._anchor.check("")  # another file at our path is another log
+        return connect(self.location, writable=False)
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with self._readers_lock:
+            if not self.closed:
+                self._readers.append(connection)
+                return
+        connection.close()
+
+    # -- housekeeping ------------------------------------------------------------------------------
+    def rest(self) -> None:
+        """Nothing is going on: bring everything into the main file and close what can be opened again."""
+        with self.turnstile.turn(timeout=0) as entered:
+            if self.closed or not entered:
+                return
+            if self._commits:
+                self._checkpoint()
+            if self._guest is not None:
+                self._guest.close()
+                self._guest = None
+        with self._readers_lock:
+            spare, self._readers = self._readers[1:], self._readers[:1]
+        self._asker.close()
+        for connection in spare:
+            connection.close()
+
+    def _checkpoint(self) -> None:
+        """Move the WAL into the main file, under the write lock; see store/checkpoint.py for why.
+
+        Raises nothing: it comes after commits, and nothing is lost by a WAL that stays longer.
+        """
+        commits, self._commits = self._commits, 0
+        if self.location.memory:
+            return
+        try:
+            partner = self._take_reader()
+            try:
+                result = checkpoint.run(self._writer, partner)
+            finally:
+                self._give_back(partner)
+        except Exception:
+            _log.warning("a checkpoint failed; it is tried again later", exc_info=True)
+            self._roll_back()
+            return
+        if result.busy:  # another process is writing: after the next commit it may be done
+            self._commits = commits
+        elif result.frames > 0:
+            wanted = commits * checkpoint.ENOUGH_FRAMES // result.frames
+            self._budget = max(1, min(wanted, checkpoint.ENOUGH_FRAMES))
+
+    def close(self) -> None:
+        """Bring the WAL into the main file and close every connection, whatever becomes of the others.
+
+        Where somebody's transaction is still open when there is no time left, that is done when it ends.
+        """
+        with self.turnstile.turn(timeout=self._rush()) as entered:
+            if entered:
+                self._close_in_turn()
+                return
+        _log.warning("%s: a transaction is still open; the file is closed when it ends", self.path)
+        threading.Thread(target=self._close_later, name="eventbus-close", daemon=True).start()
+
+    def _close_later(self) -> None:
+        with self.turnstile.turn():
+            self._close_in_turn()
+
+    def _close_in_turn(self) -> None:
+        if self.closed:
+            return
+        self._checkpoint()
+        with self._readers_lock:
+            self.closed = True
+            readers, self._readers = self._readers, []
+        with ExitStack() as closing:  # the last one here is closed first
+            closing.callback(self._writer.close)
+            if self._guest is not None:
+                closing.callback(self._guest.close)
+            for connection in readers:
+                closing.callback(connection.close)
+            closing.callback(self._asker.close)
+
+
+def _not_in_a_migration(event: object, **_: object) -> str:
+    raise EventBusError(
+        "A migration cannot publish.", stored="not stored", hint="Publish when the bus is open; a migration runs once."
+    )

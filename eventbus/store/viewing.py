@@ -1,0 +1,331 @@
+"""What the program asks of a log it only looks at.
+
+Every function takes a plain read-only connection and answers at once, a bounded page at a time, so that
+no statement stays open and no log is too long. None of them needs the app's classes.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import attrs
+import msgspec
+
+from eventbus.store import deliveries, reading, subscriptions
+from eventbus.store.deliveries import DeliveryRow
+from eventbus.store.reading import Selection
+from eventbus.store.subscriptions import SubscriptionRow
+
+Disposition = Literal["handled", "running", "waiting", "retrying", "held", "dead"]
+
+_TYPES = "SELECT id, name, version, kind, bases FROM eventbus_types"
+_SOURCES = "SELECT id, name FROM eventbus_sources"
+_ID_BEGINS = f"SELECT {reading.COLUMNS} FROM eventbus_events WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+_EFFECTS = f"SELECT {reading.COLUMNS} FROM eventbus_events WHERE causation_id = ? ORDER BY position LIMIT ?"
+_COUNT_EFFECTS = "SELECT count(*) FROM eventbus_events WHERE causation_id = ?"
+_REST = "SELECT discarded, skipped, owner, ahead, created_at, updated_at FROM eventbus_subscriptions WHERE id = ?"
+_NEXT_DUE = "SELECT min(due) FROM eventbus_deliveries WHERE subscription_id = ? AND state = 'retrying'"
+_LAST_ERROR = (
+    "SELECT error FROM eventbus_deliveries WHERE subscription_id = ? AND error IS NOT NULL ORDER BY since DESC LIMIT 1"
+)
+_BEYOND = "SELECT position FROM eventbus_deliveries WHERE subscription_id = ? AND position > ?"
+_DEAD = (
+    "SELECT subscription_id, position FROM eventbus_deliveries WHERE state = 'dead' AND subscription_id = ?"
+    " AND position > ? ORDER BY position LIMIT ?"
+)
+_ATTEMPTS = (
+    "SELECT attempt, started_at, seconds, error_type, message, traceback FROM eventbus_attempts"
+    " WHERE subscription_id = ? AND run = ? AND position = ? ORDER BY attempt DESC LIMIT ?"
+)
+_HELD_BEHIND = (
+    "SELECT count(*) FROM eventbus_deliveries"
+    " WHERE subscription_id = ? AND order_key = ? AND position > ? AND state = 'held'"
+)
+
+
+@attrs.frozen
+class StoredType:
+    """A type's row: its name, and the names of the event classes it derives from."""
+
+    id: int
+    name: str
+    version: int
+    kind: str
+    bases: tuple[str, ...]
+
+
+@attrs.frozen
+class StoredEvent:
+    """A row of the log with names instead of numbers; nothing of it is decoded, and all of it may be odd."""
+
+    position: int
+    id: str
+    type: StoredType
+    stream: str | None
+    sequence: int | None
+    time: str
+    source: str
+    correlation_id: str | None
+    causation_id: str | None
+    metadata: str | None
+    codec: str | None
+    payload: Any
+
+
+@attrs.frozen
+class StoredAttempt:
+    """One failed try, `seconds` long."""
+
+    attempt: int
+    started_at: str
+    seconds: float | None
+    error_type: str | None
+    message: str | None
+    traceback: str | None
+
+
+@attrs.frozen
+class SubscriptionView:
+    """A subscription's row with what follows from it: how many events it is behind, what is stuck and why."""
+
+    row: SubscriptionRow
+    discarded: int
+    skipped: int
+    owner: str | None
+    created_at: str
+    updated_at: str
+    behind: int
+    counts: dict[str, int]  # deliveries by state
+    next_due: str | None
+    last_error: str | None
+
+
+@attrs.frozen
+class Standing:
+    """Where one event stands with one subscription; `delivery` has the rest unless all is normal."""
+
+    subscription: SubscriptionRow
+    disposition: Disposition
+    delivery: DeliveryRow | None = None
+
+
+@attrs.frozen
+class DeadLetter:
+    """A delivery that waits for a person, with its event (None if the log lost it)."""
+
+    subscription: SubscriptionRow
+    delivery: DeliveryRow
+    event: StoredEvent | None
+    held: int  # deliveries that wait behind it
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Generator[None]:
+    """All questions within see one moment of the log; text that is not UTF-8 is shown, not refused."""
+    connection.text_factory = _decoded
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.rollback()
+
+
+def _decoded(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def data_version(connection: sqlite3.Connection) -> int:
+    """A number that changes when another connection has committed."""
+    (version,) = connection.execute("PRAGMA data_version").fetchone()
+    return int(version)
+
+
+def types(connection: sqlite3.Connection) -> dict[int, StoredType]:
+    """Every type the log has met, by the id that its events carry."""
+    rows = connection.execute(_TYPES).fetchall()
+    return {
+        row_id: StoredType(row_id, name, version, kind, tuple(_listed(bases)))
+        for row_id, name, version, kind, bases in rows
+    }
+
+
+def type_ids(connection: sqlite3.Connection, patterns: Sequence[str]) -> tuple[int, ...] | None:
+    """The types that the names or patterns mean, with those derived from them; None (all) without any."""
+    if not patterns:
+        return None
+    return tuple(
+        known.id
+        for known in types(connection).values()
+        if any(fnmatchcase(name, pattern) for name in (known.name, *known.bases) for pattern in patterns)
+    )
+
+
+def page(connection: sqlite3.Connection, selection: Selection, limit: int = reading.PAGE) -> list[StoredEvent]:
+    """The next events of a selection, at most `limit`."""
+    return _named(connection, reading.page(connection, selection, limit))
+
+
+def before_last(connection: sqlite3.Connection, selection: Selection, count: int) -> int:
+    """The position after which the last `count` events of a selection come, or all if there are fewer."""
+    if count <= 0:
+        return max(reading.last_position(connection), selection.after)
+    if selection.type_ids == ():
+        return selection.after
+    text, values = attrs.evolve(selection, backward=True).query(count)
+    (first,) = connection.execute(f"SELECT min(position) FROM ({text})", values).fetchone()
+    return selection.after if first is None else int(first) - 1
+
+
+def find(connection: sqlite3.Connection, key: str, *, limit: int = 2) -> list[StoredEvent]:
+    """The event with this position or id, or those whose id begins so (at most `limit`)."""
+    rows = []
+    if key.isascii() and key.isdecimal() and len(key) < 19:  # more digits would not fit a position
+        rows = [reading.one(connection, int(key))]
+    if not any(rows):
+        rows = connection.execute(_ID_BEGINS, (key, key + "\U0010ffff", limit)).fetchall()
+    return _named(connection, [row for row in rows if row is not None])
+
+
+def by_id(connection: sqlite3.Connection, event_id: str) -> StoredEvent | None:
+    """The event with exactly this id."""
+    row = reading.one(connection, event_id)
+    return None if row is None else _named(connection, [row])[0]
+
+
+def effects(connection: sqlite3.Connection, event_id: str, *, limit: int) -> tuple[int, list[StoredEvent]]:
+    """How many events were published while this one was handled, and the first `limit` of them."""
+    (count,) = connection.execute(_COUNT_EFFECTS, (event_id,)).fetchone()
+    return int(count), _named(connection, connection.execute(_EFFECTS, (event_id, limit)).fetchall())
+
+
+def _named(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> list[StoredEvent]:
+    if not rows:
+        return []
+    known = types(connection)
+    sources: dict[int, str] = dict(connection.execute(_SOURCES).fetchall())
+    found: list[StoredEvent] = []
+    for position, event_id, type_id, stream, sequence, time, source_id, *rest in rows:
+        type_ = known.get(type_id) or StoredType(type_id, f"(type {type_id})", 0, "", ())
+        source = sources.get(source_id, f"(source {source_id})")
+        found.append(StoredEvent(position, event_id, type_, stream, sequence, time, source, *rest))
+    return found
+
+
+def everyone(connection: sqlite3.Connection, *, role: str | None = None) -> list[SubscriptionView]:
+    """Every subscription the log knows (of one role), by name and generation."""
+    known = types(connection).values()
+    rows = [subscriptions.with_backfill(row) for row in subscriptions.everyone(connection)]
+    return [_viewed(connection, row, known) for row in rows if role in (None, row.role)]
+
+
+def _viewed(connection: sqlite3.Connection, row: SubscriptionRow, known: Iterable[StoredType]) -> SubscriptionView:
+    discarded, skipped, owner, ahead, created, updated = connection.execute(_REST, (row.id,)).fetchone()
+    (next_due,) = connection.execute(_NEXT_DUE, (row.id,)).fetchone()
+    error = connection.execute(_LAST_ERROR, (row.id,)).fetchone()
+    return SubscriptionView(
+        row=row,
+        discarded=discarded,
+        skipped=skipped,
+        owner=owner,
+        created_at=created,
+        updated_at=updated,
+        behind=_behind(connection, row, _listed(ahead), known),
+        counts={str(state): count for state, count in deliveries.counts(connection, row.id).items()},
+        next_due=next_due,
+        last_error=error[0] if error else None,
+    )
+
+
+def _behind(
+    connection: sqlite3.Connection, row: SubscriptionRow, ahead: Iterable[int], known: Iterable[StoredType]
+) -> int:
+    """How many events that concern it lie beyond the cursor and are not settled: the cursor alone may lag idly."""
+    floors: dict[int, list[int]] = {}
+    for type_ in known:
+        since = _since(row, type_)
+        if since is not None:
+            floors.setdefault(max(row.cursor, since, _seen(row, type_)), []).append(type_.id)
+    total = 0
+    for floor, ids in floors.items():
+        marks = ", ".join("?" * len(ids))
+        counting = f"SELECT count(*) FROM eventbus_events WHERE position > ? AND type_id IN ({marks})"
+        total += connection.execute(counting, (floor, *ids)).fetchone()[0]
+    counted_from = max((row.cursor, *(match.seen for match in row.types)))
+    apart = {position for (position,) in connection.execute(_BEYOND, (row.id, counted_from))}
+    apart.update(position for position in ahead if position > row.cursor)
+    return max(total - len(apart), 0)
+
+
+def _since(row: SubscriptionRow, type_: StoredType) -> int | None:
+    """The position after which events of this type concern the subscription; None if they never do."""
+    since = [match.since for match in subscriptions.concerning(row.types, type_)]
+    return max(min(since), row.start) if since else None
+
+
+def _seen(row: SubscriptionRow, type_: StoredType) -> int:
+    """Up to here events of this type were delivered before the cursor was moved back for others."""
+    return max((match.seen for match in subscriptions.concerning(row.types, type_)), default=0)
+
+
+def standings(connection: sqlite3.Connection, event: StoredEvent) -> list[Standing]:
+    """Where the event stands with each subscription that it concerns; a version that was passed over does not."""
+    found: list[Standing] = []
+    for row in map(subscriptions.with_backfill, subscriptions.everyone(connection)):
+        since = _since(row, event.type)
+        delivery = deliveries.one(connection, row.id, event.position)
+        if delivery is not None:
+            found.append(Standing(row, delivery.state, delivery))
+        elif since is not None and event.position > since:
+            seen = event.position <= _seen(row, event.type)
+            disposition = "handled" if seen else _normal(connection, row, event.position)
+            if disposition != "handled" or not subscriptions.is_other_version(row.types, event.type):
+                found.append(Standing(row, disposition))
+    return found
+
+
+def _normal(connection: sqlite3.Connection, row: SubscriptionRow, position: int) -> Disposition:
+    ahead = _listed(connection.execute(_REST, (row.id,)).fetchone()[3])
+    if position <= row.cursor or position in ahead:
+        return "handled"
+    if row.order_by == "log" and deliveries.stop(connection, row.id) is not None:
+        return "held"
+    return "running" if position <= row.claim else "waiting"
+
+
+def dead_letters(
+    connection: sqlite3.Connection, row: SubscriptionRow, *, after: int = 0, limit: int = reading.PAGE
+) -> list[DeadLetter]:
+    """The dead letters of one subscription at positions above `after`."""
+    keys = connection.execute(_DEAD, (row.id, after, limit)).fetchall()
+    letters = [dead_letter(connection, row, position) for _, position in keys]
+    return [letter for letter in letters if letter is not None]
+
+
+def dead_letter(connection: sqlite3.Connection, row: SubscriptionRow, position: int) -> DeadLetter | None:
+    """The dead letter of one subscription at one position."""
+    delivery = deliveries.one(connection, row.id, position)
+    if delivery is None or delivery.state != "dead":
+        return None
+    stored = reading.one(connection, position)
+    (held,) = connection.execute(_HELD_BEHIND, (row.id, delivery.order_key, position)).fetchone()
+    return DeadLetter(row, delivery, _named(connection, [stored])[0] if stored else None, held)
+
+
+def attempts(
+    connection: sqlite3.Connection, row: SubscriptionRow, position: int, *, limit: int = reading.PAGE
+) -> list[StoredAttempt]:
+    """The last failed tries of a delivery in the subscription's present run, oldest first."""
+    found = connection.execute(_ATTEMPTS, (row.id, row.run, position, limit)).fetchall()
+    return [StoredAttempt(*each) for each in reversed(found)]
+
+
+def _listed(text: str) -> list[Any]:
+    """A JSON list; an odd value is as good as none here, where nothing is decided."""
+    try:
+        return msgspec.json.decode(text, type=list[Any])
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return []
