@@ -1,0 +1,11 @@
+"""Live handlers: who is called in this process when an event is published, and how."""
+
+from __future__ import annotations
+
+from eventbus.dispatch.failure import LiveFailure, is_exit, raisable
+from eventbus.dispatch.live import Live
+from eventbus.dispatch.place import Place, caller
+from eventbus.dispatch.signals import LiveSignal
+from eventbus.dispatch.telling import scheduled
+
+__all__ = ["Live", "LiveFailure", "LiveSignal", "Place", "caller", "is_exit", "raisable", "scheduled"]

@@ -1,0 +1,84 @@
+"""Making a lane out of a subscription's rows: what was left undone, and how carefully to go on."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import attrs
+
+from eventbus.clock import from_iso, iso
+from eventbus.store import append, deliveries, subscriptions
+from eventbus.store.subscriptions import SubscriptionRow
+from eventbus.worker.lane import CLAIM, CRASHES, Lane
+from eventbus.worker.matching import Matching
+from eventbus.worker.work import Work
+
+
+def adopt(connection: sqlite3.Connection, row_id: int, work: Work, owner: str, now: float, text: str) -> Lane | None:
+    """Take a subscription over in the open write transaction, and read what is to be done; None if it is gone.
+
+    A claim that is still open means that its owner crashed: what it claimed of the events there are may
+    have been running, and is tried one by one, each attempt counted before it runs.
+    """
+    taken = subscriptions.take_over(connection, row_id, owner)
+    row = subscriptions.with_id(connection, row_id)
+    if taken is None or row is None:
+        return None
+    epoch, cursor, claim = taken
+    careful = min(claim, append.head(connection)) if claim > cursor else 0
+    row = _with_backfill(connection, row, work, text)
+    cursor, claim = row.cursor, max(claim if careful else 0, row.cursor + CLAIM)
+    subscriptions.advance(connection, row_id, row.name, epoch, cursor=cursor, claim=claim, handled=0, now=text)
+    lane = Lane(
+        row=row,
+        work=work,
+        epoch=epoch,
+        cursor=cursor,
+        claim=claim,
+        careful=careful,
+        matching=Matching(row.types),
+        paused=row.state in ("paused", "failed"),
+    )
+    _load(connection, lane, now)
+    return lane
+
+
+def _with_backfill(connection: sqlite3.Connection, row: SubscriptionRow, work: Work, text: str) -> SubscriptionRow:
+    """Move the cursor back for what was added with backfill=True; here, where nobody else moves it."""
+    moved = subscriptions.with_backfill(row)
+    if moved is row:
+        return row
+    if work.key_of is None:
+        # In strict order the delivery that stops the cursor comes up again by itself, after what is before it.
+        for position in deliveries.beyond(connection, row.id, row.cursor):
+            deliveries.settle(connection, row.id, position)
+    subscriptions.redefine(connection, moved, text)
+    return moved
+
+
+def _load(connection: sqlite3.Connection, lane: Lane, now: float) -> None:
+    """The deliveries that are not normal."""
+    counts = deliveries.counts(connection, lane.row.id)
+    lane.held = counts.get("held", 0)
+    lane.apart = frozenset(deliveries.beyond(connection, lane.row.id, lane.cursor))
+    lane.blocked.update(deliveries.blocked_keys(connection, lane.row.id))
+    for row in deliveries.runnable(connection, lane.row.id):
+        if row.state == "waiting":
+            lane.unloaded[row.position] = row
+            continue
+        due = from_iso(row.due).timestamp() if row.due is not None else now
+        lane.make_due(row.position, due, row.attempts, row.order_key, again=row.tries > 0)
+    if lane.strict and counts:
+        lane.stuck_at = deliveries.first(connection, lane.row.id)
+        lane.scanned = max(lane.scanned, lane.stuck_at or 0)
+        if lane.work.retry is None and lane.stuck_at is not None:
+            _try_stopped(connection, lane, lane.stuck_at, now)
+
+
+def _try_stopped(connection: sqlite3.Connection, lane: Lane, position: int, now: float) -> None:
+    """A projection that stopped is tried again by each process, once: its code may have been mended."""
+    row = deliveries.one(connection, lane.row.id, position)
+    if row is not None and row.state == "dead":
+        row = attrs.evolve(row, state="retrying", attempts=CRASHES - 1, due=iso(now))
+        deliveries.park(connection, lane.row.id, row)
+        lane.make_due(position, now, row.attempts, row.order_key, again=row.tries > 0)

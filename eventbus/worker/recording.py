@@ -1,0 +1,171 @@
+"""What an outcome writes, and what it changes in memory once that is committed."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import attrs
+
+from eventbus.clock import Clock, iso
+from eventbus.delivery import Behind, Careful, Failed, Handled, Item, Left, NotMeant, Outcome, Unloaded
+from eventbus.errors import EventBusError
+from eventbus.retry import Again
+from eventbus.store import deliveries
+from eventbus.store.append import Appended, Appender
+from eventbus.store.deliveries import AttemptRow, DeliveryRow
+from eventbus.worker.lane import Lane
+
+
+def needs_writing(item: Item, outcome: Outcome) -> bool:
+    """False for what is written already, or changes nothing."""
+    match outcome:
+        case Handled(recorded=recorded):
+            return not recorded
+        case Left():
+            return item.parked
+        case _:
+            return True
+
+
+@attrs.frozen
+class Effect:
+    """What a recorded outcome means for the lane; applied after the commit."""
+
+    item: Item
+    outcome: Outcome
+    row: DeliveryRow | None = None
+    due: float | None = None
+    appended: tuple[Appended, ...] = ()
+
+    @property
+    def succeeded(self) -> bool:
+        """True if the handler returned."""
+        return isinstance(self.outcome, Handled)
+
+    @property
+    def already_recorded(self) -> bool:
+        """True if the handler's own transaction wrote it down."""
+        return isinstance(self.outcome, Handled) and self.outcome.recorded
+
+    @property
+    def counts(self) -> bool:
+        """True if it is to be counted as handled in this commit."""
+        return self.succeeded and not self.already_recorded
+
+    @property
+    def moves(self) -> bool:
+        """True if the delivery is done or has a row of its own."""
+        return isinstance(self.outcome, Handled | NotMeant) or self.row is not None
+
+    def apply(self, lane: Lane, now: float) -> None:
+        """Bring the lane up to date."""
+        if isinstance(self.outcome, Handled | NotMeant):
+            lane.settle(self.item, self.outcome.released, now)
+        elif self.row is not None:
+            lane.park(self.row, self.due)
+
+
+class Recorder:
+    """Writes the outcomes of one lane within an open transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, appender: Appender, lane: Lane, clock: Clock) -> None:
+        self._connection, self._appender, self._lane, self._clock = connection, appender, lane, clock
+        self._now = clock.time()
+        self._text = iso(self._now)
+        self._parked_keys: set[str] = set()
+
+    def record(self, item: Item, outcome: Outcome) -> Effect:
+        """Write one outcome."""
+        match outcome:
+            case Handled(recorded=True):
+                return Effect(item, outcome)
+            case Left():
+                if item.parked:  # its attempt was counted beforehand, and then it did not run
+                    deliveries.uncount_attempt(self._connection, self._lane.row.id, item.position)
+                return Effect(item, outcome)
+            case Handled():
+                return self._handled(item)
+            case Failed():
+                return self._failed(item, outcome)
+            case Behind():
+                return self._behind(item, outcome)
+            case Careful():
+                return self._careful(item, outcome)
+            case NotMeant():
+                return Effect(item, NotMeant(settle(self._connection, self._lane, item, self._text)))
+            case Unloaded():
+                attempts = item.attempt - 1 if item.parked else 0
+                return self._park(item, outcome, "waiting", attempts=attempts, error=_no_class(item))
+
+    def _behind(self, item: Item, outcome: Behind) -> Effect:
+        """Whoever it was behind may be gone by now: a person can settle it from another process."""
+        if item.key is None or deliveries.head_of_key(self._connection, self._lane.row.id, item.key) is None:
+            return self._park(item, outcome, "retrying", self._now)
+        return self._park(item, outcome, "held")
+
+    def _careful(self, item: Item, outcome: Careful) -> Effect:
+        if item.key is not None and (item.key in self._lane.blocked or item.key in self._parked_keys):
+            return self._park(item, outcome, "held")
+        return self._park(item, outcome, "retrying", self._now)
+
+    def _handled(self, item: Item) -> Effect:
+        try:
+            appended = tuple(self._appender.append(self._connection, item.drafts, self._text)) if item.drafts else ()
+        except EventBusError as error:  # what a handler published and the log refuses is the handler's failure
+            return self._failed(item, Failed(error, self._now, 0.0))
+        released = settle(self._connection, self._lane, item, self._text)
+        return Effect(item, Handled(released=released), appended=appended)
+
+    def _failed(self, item: Item, failed: Failed) -> Effect:
+        attempt = AttemptRow(
+            run=self._lane.row.run,
+            position=item.position,
+            attempt=item.tries,
+            started_at=iso(failed.started_at),
+            seconds=failed.seconds,
+            error_type=type(failed.error).__qualname__,
+            message=failed.message(),
+            traceback=failed.traceback(),
+        )
+        deliveries.record_attempt(self._connection, self._lane.row.id, attempt)
+        retry = self._lane.work.retry
+        verdict = None
+        if retry is not None and not failed.final:
+            verdict = retry.after_failure(failed.error, item.attempt, self._clock.jitter, tries=item.tries)
+        if isinstance(verdict, Again):
+            attempts = item.attempt if verdict.counts else item.attempt - 1
+            due = self._now + verdict.seconds
+            return self._park(item, failed, "retrying", due, attempts=attempts, error=failed.line())
+        return self._park(item, failed, "dead", attempts=item.attempt, error=failed.line())
+
+    def _park(
+        self,
+        item: Item,
+        outcome: Outcome,
+        state: deliveries.DeliveryState,
+        due: float | None = None,
+        *,
+        attempts: int = 0,
+        error: str | None = None,
+    ) -> Effect:
+        due_text = iso(due) if due is not None else None
+        tries = item.tries if isinstance(outcome, Failed) or item.parked else 0
+        row = DeliveryRow(item.position, item.key, state, attempts, tries, due_text, error, self._text)
+        deliveries.park(self._connection, self._lane.row.id, row)
+        if item.key is not None:
+            self._parked_keys.add(item.key)
+        return Effect(item, outcome, row, due)
+
+
+def _no_class(item: Item) -> str:
+    return f"no class is loaded for {item.envelope.type!r} version {item.envelope.version}"
+
+
+def settle(connection: sqlite3.Connection, lane: Lane, item: Item, now: str) -> tuple[int, int] | None:
+    """Write that a parked delivery is done; returns the next of its key, which is due now."""
+    if not item.parked:
+        return None
+    deliveries.settle(connection, lane.row.id, item.position)
+    if item.key is None:
+        return None
+    return deliveries.release_next(connection, lane.row.id, item.key, now)

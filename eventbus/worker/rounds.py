@@ -1,0 +1,372 @@
+"""What the pump does in a round: record what came back, read on, hand out what is next.
+
+Everything here runs on one thread at a time, the pump's or the one that drains. A lane changes only
+after the commit that its change stands for.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Iterable
+
+from eventbus.clock import Clock, iso
+from eventbus.delivery import Failed, Item, NotMeant
+from eventbus.errors import BusClosed, EventBusError, LeaseLost, LogError
+from eventbus.events import Envelope
+from eventbus.store import deliveries, reading, subscriptions
+from eventbus.store.append import Appended
+from eventbus.store.reading import Selection
+from eventbus.store.storage import Storage
+from eventbus.worker.lane import BATCH, CLAIM, MOST_HELD, Job, Lane
+from eventbus.worker.passing import is_loaded, is_passed, pass_over
+from eventbus.worker.recording import Effect, Recorder, needs_writing
+from eventbus.worker.runners import Runners
+from eventbus.worker.telling import tell
+
+REST_SECONDS = 1.0  # before a pause that could not be written is tried again
+LAZY = 1000  # positions a cursor may stay behind over events that are not meant for it, while there is other work
+
+_log = logging.getLogger("eventbus.worker")
+
+_Written = list[tuple[Lane, list[Effect], tuple[int, int]]]
+
+
+class Rounds:
+    """The lanes of this process and the steps that move them."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        runners: Runners,
+        *,
+        observe: Callable[[Lane, Effect], None],
+        announce: Callable[[list[Appended]], None],
+        troubled: Callable[[Lane, EventBusError], None],
+    ) -> None:
+        self._storage, self._clock, self._runners = storage, clock, runners
+        self._observe, self._announce, self._troubled = observe, announce, troubled
+        self.lanes: dict[int, Lane] = {}
+        self.head = 0
+        self.handled = 0
+        self._overfull: dict[int, float] = {}  # lanes to be paused in the log, and when that is tried
+        self._looked: object = None  # the vocabulary as it was when deliveries that wait for it were looked at
+
+    # -- what came back ----------------------------------------------------------------------------
+    def record(self) -> bool:
+        """Write all outcomes that came back since, in one commit; True if there were any."""
+        for lane in self.lanes.values():
+            self._collect(lane)
+        busy = [lane for lane in self.lanes.values() if lane.pending or lane.wants_claim() or lane.owes_cursor()]
+        written: list[Lane] = []
+        for lane in busy:
+            if _needs_commit(lane):
+                written.append(lane)
+            else:
+                effects = [Effect(item, outcome) for item, outcome in lane.pending]
+                self._apply(lane, effects)
+                self._tell(lane, effects)
+        if written:
+            self._commit(written)
+        if self._overfull:
+            self._pause_overfull()
+        return bool(busy)
+
+    def _collect(self, lane: Lane) -> None:
+        job = lane.job
+        if job is None:
+            return
+        finished = job.finished  # looked at first: results that come in between are read in the next round
+        while job.results:
+            result = job.results.popleft()
+            if not lane.lost:  # it is done again where the lane is now
+                lane.pending.append(result)
+        if finished:
+            lane.job = None
+            if job.trouble is not None and not lane.lost:
+                self._troubled(lane, job.trouble)
+
+    def _commit(self, lanes: list[Lane]) -> None:
+        """Write the outcomes of these lanes; one that was taken over by another process drops out."""
+        ids = {lane.row.id for lane in lanes}
+        lazy = [lane for lane in self.lanes.values() if lane.scanned - lane.cursor > LAZY and lane.row.id not in ids]
+        try:
+            written = self._commit_together(lanes, lazy)
+        except Exception as error:
+            if _is_of_the_log(error):
+                raise
+            # One of them is the reason, and must not keep the others from going on.
+            written = [each for lane in lanes for each in self._commit_alone(lane)]
+        for lane, effects, (cursor, claim) in written:
+            self._apply(lane, effects)
+            lane.cursor, lane.claim = max(lane.cursor, cursor), claim
+        for lane, effects, _ in written:
+            self._tell(lane, effects)
+
+    def _commit_together(self, lanes: list[Lane], lazy: list[Lane]) -> _Written:
+        while lanes:
+            try:
+                return self._write(lanes, lazy)
+            except LeaseLost as lost:
+                lanes, lazy = self._drop(lanes, lost), self._drop(lazy, lost)
+        return []
+
+    def _write(self, lanes: list[Lane], lazy: list[Lane]) -> _Written:
+        synced = any(item.drafts for lane in lanes for item, _ in lane.pending)
+        written: _Written = []
+        with self._storage.writing(synced=synced) as connection:
+            now = iso(self._clock.time())
+            for lane in lanes:
+                recorder = Recorder(connection, self._storage.appender, lane, self._clock)
+                effects = [recorder.record(item, outcome) for item, outcome in lane.pending]
+                written.append((lane, effects, self._advance(connection, lane, effects, now)))
+            for lane in lazy:
+                if lane.behind_scan():
+                    written.append((lane, [], self._advance(connection, lane, [], now)))
+        return written
+
+    def _commit_alone(self, lane: Lane) -> _Written:
+        """What cannot be recorded counts as not done: the lane begins anew, as after a crash."""
+        try:
+            return self._commit_together([lane], [])
+        except Exception as error:
+            if _is_of_the_log(error):
+                raise
+            _log.exception("%s: what its handler did could not be recorded", lane.name)
+            lane.lost = True
+            lane.pending.clear()
+            self._troubled(lane, EventBusError(f"What its handler did could not be recorded: {error!r}."))
+            return []
+
+    def _advance(self, connection: sqlite3.Connection, lane: Lane, effects: list[Effect], now: str) -> tuple[int, int]:
+        """Move the cursor and the claim in the open transaction; returns both."""
+        settled = [effect.item for effect in effects if effect.moves and not (lane.strict and effect.row)]
+        cursor = lane.cursor_after(settled, stuck=lane.strict and any(effect.row for effect in effects))
+        claim = max(lane.claim, cursor + CLAIM)
+        handled = sum(effect.counts for effect in effects)
+        subscriptions.advance(
+            connection, lane.row.id, lane.name, lane.epoch, cursor=cursor, claim=claim, handled=handled, now=now
+        )
+        return cursor, claim
+
+    def _apply(self, lane: Lane, effects: list[Effect]) -> None:
+        lane.pending.clear()
+        now = self._clock.time()
+        for effect in effects:
+            effect.apply(lane, now)
+            self.handled += effect.succeeded
+            if effect.succeeded and effect.already_recorded:
+                lane.claim = max(lane.claim, effect.item.position + CLAIM)
+            if effect.row is not None and effect.row.state == "waiting":
+                self._looked = None
+        if lane.waits > MOST_HELD and not lane.paused:
+            lane.paused = True
+            self._overfull[lane.row.id] = self._clock.monotonic()
+
+    def _tell(self, lane: Lane, effects: list[Effect]) -> None:
+        if appended := [each for effect in effects for each in effect.appended]:
+            self._announce(appended)
+        for effect in effects:
+            tell(lane, effect)
+            self._observe(lane, effect)
+
+    def _pause_overfull(self) -> None:
+        """Write down that lanes are paused; what came back is recorded by then, whether this succeeds or not."""
+        reason = f"more than {MOST_HELD} deliveries are held behind failing ones or wait for their class"
+        now = self._clock.monotonic()
+        for row_id in [row_id for row_id, when in self._overfull.items() if when <= now]:
+            lane = self.lanes.get(row_id)
+            if lane is not None and lane.waits > MOST_HELD and not lane.lost:
+                try:
+                    with self._storage.writing() as connection:
+                        subscriptions.set_state(connection, row_id, "paused", reason, iso(self._clock.time()))
+                except LogError as error:
+                    _log.warning("%s: that it is paused is written in %g s: %s", lane.name, REST_SECONDS, error)
+                    self._overfull[row_id] = now + REST_SECONDS
+                    continue
+                _log.error("%s: paused, because %s", lane.name, reason)
+            del self._overfull[row_id]
+
+    def _drop(self, lanes: Iterable[Lane], lost: LeaseLost) -> list[Lane]:
+        """Another process delivers this subscription now: what is not recorded here is done there."""
+        for lane in self.lanes.values():
+            if lane.name == lost.name and not lane.lost:
+                lane.lost = True
+                lane.pending.clear()
+                self._troubled(lane, lost)
+        return [lane for lane in lanes if lane.name != lost.name]
+
+    # -- what is next in the log -------------------------------------------------------------------
+    def read(self) -> bool:
+        """Read a page for those that want one; lanes at the same place share it. True if anything came."""
+        with self._storage.reading() as connection:
+            # The head first: a type's row is committed with or before its first event, so that types read
+            # afterwards cover every event up to here.
+            self.look(connection)
+            groups: dict[int, list[Lane]] = {}
+            for lane in self.lanes.values():
+                if lane.wants(self.head):
+                    groups.setdefault(lane.scanned, []).append(lane)
+            if not groups:
+                return False
+            self._storage.names.refresh(connection)
+            types = self._storage.names.types()
+            for after, lanes in groups.items():
+                wanted: set[int] = set()
+                for lane in lanes:
+                    lane.matching.resolve(types)
+                    wanted.update(lane.matching.since)
+                selection = Selection(after=after, until=self.head, type_ids=tuple(wanted))
+                rows = reading.page(connection, selection)
+                until = self.head if len(rows) < reading.PAGE else rows[-1][0]
+                envelopes = [Envelope(row, self._storage.names) for row in rows]
+                for lane in lanes:
+                    mine = (e for row, e in zip(rows, envelopes, strict=True) if lane.matching.means(row[2], row[0]))
+                    lane.offer(mine, until)
+        return True
+
+    def look_again(self) -> None:
+        """There are deliveries now that wait for a class, which may be loaded already."""
+        self._looked = None
+
+    def wake_loaded(self) -> None:
+        """Make due what waits for a class that is loaded by now; quick where no class has come since."""
+        version = self._storage.names.vocabulary.version
+        if version == self._looked:
+            return
+        self._looked = version
+        loaded: dict[int | None, bool] = {None: True}  # trying an event that is gone says so
+        for lane in self.lanes.values():
+            if not lane.unloaded:
+                continue
+            with self._storage.reading() as connection:
+                waiting = deliveries.waiting(connection, lane.row.id)
+            for position, type_id in waiting:
+                if type_id is not None and type_id not in loaded:
+                    loaded[type_id] = is_loaded(self._storage.names, self._storage.names.type_named(type_id))
+                if loaded[type_id] and position in lane.unloaded:
+                    lane.wake(lane.unloaded[position], self._clock.time())
+
+    # -- what is next for a handler ----------------------------------------------------------------
+    def launch(self, *, here: bool, only: int | None = None) -> bool:
+        """Start a job on every lane that has something to do, or on the one of `only`; True if any has."""
+        moved, now = False, self._clock.time()
+        parked: list[tuple[Lane, int]] = []
+        for row_id, lane in list(self.lanes.items()):
+            if not lane.idle() or only not in (None, row_id):
+                continue
+            position = lane.parked(now)
+            if position is not None and lane.due[position].again:
+                # What fails again and again must not keep out all others, but going on too soon piles up held ones.
+                lane.retries_first -= 1
+                if lane.retries_first < 0:
+                    lane.retries_first = BATCH
+                    if self._launch_fresh(lane, here=here):
+                        moved = True
+                        continue
+            if position is not None:
+                if not (self._pass(lane, position) or self._give_up(lane, position)):
+                    parked.append((lane, position))
+                moved = True
+                continue
+            moved = self._launch_fresh(lane, here=here) or moved
+        return self._launch_parked(parked, here=here) or moved
+
+    def _launch_fresh(self, lane: Lane, *, here: bool) -> bool:
+        passed = pass_over(lane, self._storage.names)
+        if items := lane.fresh():
+            self._start(lane, items, here=here)
+        return passed or bool(items) or bool(lane.pending)
+
+    def _launch_parked(self, parked: list[tuple[Lane, int]], *, here: bool) -> bool:
+        """Try parked deliveries, each counted before it runs: one that kills the process has been counted."""
+        if not parked:
+            return False
+        counted: list[tuple[Lane, int, tuple[int, int] | None]] = []
+        with self._storage.writing(synced=False) as connection:
+            for lane, position in parked:
+                counted.append((lane, position, deliveries.count_attempt(connection, lane.row.id, position)))
+        for lane, position, counts in counted:
+            item = self._parked_item(lane, position, *counts) if counts is not None else None
+            if item is None:
+                lane.due.pop(position, None)  # its row is gone: somebody settled it
+                continue
+            self._start(lane, [item], here=here)
+        return True
+
+    def _pass(self, lane: Lane, position: int) -> bool:
+        """True for a parked delivery that turns out not to be for the handler."""
+        with self._storage.reading() as connection:
+            row = reading.one(connection, position)
+        names = self._storage.names
+        if row is None or not is_passed(lane.matching, names, names.type_named(row[2])):
+            return False
+        if (item := self._parked_item(lane, position, lane.due[position].attempts, 0)) is not None:
+            lane.pending.append((item, NotMeant()))
+        return item is not None
+
+    def _give_up(self, lane: Lane, position: int) -> bool:
+        """True for a delivery that is out of attempts: its last one was counted, and the process ended in it."""
+        attempts = lane.due[position].attempts
+        if attempts < lane.most_attempts:
+            return False
+        with self._storage.reading() as connection:
+            row = deliveries.one(connection, lane.row.id, position)
+        item = self._parked_item(lane, position, attempts, row.tries) if row is not None else None
+        if item is None:
+            lane.due.pop(position, None)
+        else:
+            ended = EventBusError("The process ended while the handler ran, in each of its last attempts.")
+            lane.pending.append((item, Failed(ended, self._clock.time(), 0.0, final=True)))
+        return True
+
+    def _parked_item(self, lane: Lane, position: int, attempt: int, tries: int) -> Item | None:
+        with self._storage.reading() as connection:
+            row = reading.one(connection, position)
+        if row is None:
+            return None
+        key = lane.due[position].key
+        item = lane.item(Envelope(row, self._storage.names))
+        item.key, item.attempt, item.tries, item.parked = key, attempt, tries, True
+        return item
+
+    def _start(self, lane: Lane, items: list[Item], *, here: bool) -> None:
+        lane.job = Job(lane, items)
+        self._runners.start(lane.job, here=here)
+
+    # -- at rest -----------------------------------------------------------------------------------
+    def catch_up(self) -> None:
+        """Move the cursors that were left behind over events that are not meant for them."""
+        lazy = [lane for lane in self.lanes.values() if lane.behind_scan()]
+        if lazy:
+            self._commit(lazy)
+
+    def give_back(self) -> None:
+        """A clean end: nothing is claimed any more, so nothing will be taken for crashed."""
+        for lane in self.lanes.values():
+            if not lane.lost:
+                self.give_back_one(lane)
+
+    def give_back_one(self, lane: Lane) -> None:
+        """This lane ends here; an attempt that is still running was counted beforehand, and is uncounted."""
+        with self._storage.writing(synced=False) as connection:
+            for item in lane.job.items if lane.job is not None else ():
+                if item.parked:
+                    deliveries.uncount_attempt(connection, lane.row.id, item.position)
+            subscriptions.release(connection, lane.row.id, lane.epoch, iso(self._clock.time()))
+
+    def look(self, connection: sqlite3.Connection) -> int:
+        """The last position there is."""
+        self.head = reading.last_position(connection)
+        return self.head
+
+
+def _is_of_the_log(error: Exception) -> bool:
+    """True for what is wrong with the file, whoever writes; SQLite's other refusals are about what is written."""
+    return isinstance(error, BusClosed) or (isinstance(error, LogError) and type(error) is not LogError)
+
+
+def _needs_commit(lane: Lane) -> bool:
+    written = any(needs_writing(item, outcome) for item, outcome in lane.pending)
+    return written or lane.wants_claim() or lane.owes_cursor()

@@ -1,0 +1,148 @@
+"""Where a job runs: a thread of ours, the bus's loop, somebody's GUI, or right here."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from eventbus.clock import Bell, Clock
+from eventbus.delivery import Item, Left, Outcome
+from eventbus.errors import EventBusError
+from eventbus.handlers import Context
+from eventbus.store.append import Appended
+from eventbus.store.storage import Storage
+from eventbus.threads import Pool, is_ctrl_c
+from eventbus.worker.attempts import Attempts, attempts, refuse_coroutine, run_here, run_on_loop, run_via
+from eventbus.worker.lane import Job
+from eventbus.worker.loop import BusLoop, LoopEnded
+from eventbus.worker.transactional import TransactionalRunner
+
+REPORT_SECONDS = 0.002  # within a batch, results wait at most this long before the pump is told
+
+_log = logging.getLogger("eventbus.worker")
+
+Draft = Callable[..., Any]  # (lane, item, event, **how) -> Draft
+
+
+class Runners:
+    """Starts jobs; results come back in each job's own queue, and `bell` rings for them."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        loop: BusLoop,
+        bell: Bell,
+        *,
+        draft: Draft,
+        announce: Callable[[list[Appended]], None],
+    ) -> None:
+        self._clock, self._loop, self._bell = clock, loop, bell
+        self._draft = draft
+        self._pool = Pool("eventbus-handler")
+        self._rung = 0.0
+        self.stopping = False
+        self._transactional = TransactionalRunner(
+            storage, clock, draft=draft, announce=announce, report=self._report, stopping=self.is_stopping
+        )
+
+    def is_stopping(self) -> bool:
+        """True once the bus is closing: handlers that are not running yet stay undone."""
+        return self.stopping
+
+    def start(self, job: Job, *, here: bool) -> None:
+        """Run a job; `here` means on this thread, if it is one for a thread."""
+        work = job.lane.work
+        if work.via is not None:
+            call = self._calling(job)
+            run_via(self._attempts(job), call, self._contexts(job), self._clock, work.via, lambda: self._finish(job))
+        elif work.kind == "async":
+            future = self._loop.spawn(self._on_loop(job))
+            future.add_done_callback(lambda done: self._ended(job, done))
+        elif here:
+            self._run(job)
+        else:
+            self._pool.run(lambda: self._run(job))
+
+    def look(self) -> None:
+        """Find what hangs: on a loop that is closed, or on all threads of the pool. Called now and then."""
+        self._loop.sweep()
+        self._pool.look(self._clock.monotonic())
+
+    def _run(self, job: Job) -> None:
+        """Run a job to its end on this thread; a failure of ours must not take the thread with it."""
+        try:
+            if job.lane.work.kind == "transactional":
+                self._transactional.run(job)
+            else:
+                run_here(self._attempts(job), self._calling(job), self._contexts(job), self._clock)
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
+            _log.exception("%s: its batch could not be run", job.lane.name)
+            job.trouble = EventBusError(f"Its batch could not be run: {error!r}.")
+        finally:
+            self._finish(job)
+
+    async def _on_loop(self, job: Job) -> None:
+        if await run_on_loop(self._attempts(job), job.lane.work.call, self._contexts(job), self._clock):
+            self._loop.leave()
+
+    def _ended(self, job: Job, done: Future[Any]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if error is not None and not isinstance(error, LoopEnded):
+            _log.error("%s: its batch ended early", job.lane.name, exc_info=error)
+            job.trouble = EventBusError(f"Its batch ended early: {error!r}.")
+        for item in job.items[job.reported :]:
+            self._report(job, item, Left())
+        self._finish(job)
+
+    def _attempts(self, job: Job) -> Attempts:
+        return attempts(job, lambda item, outcome: self._report(job, item, outcome), self.is_stopping)
+
+    def _calling(self, job: Job) -> Callable[[Any, Context], Any]:
+        """Calls a plain handler to its end: it may return a coroutine, as `lambda e: save(e)` does."""
+        work, loop = job.lane.work, self._loop
+
+        def call(event: Any, context: Context) -> None:
+            result = work.call(event, context)
+            if inspect.iscoroutine(result):
+                if work.via is not None:
+                    refuse_coroutine(job.lane.name, result, "via= takes plain ones to another thread")
+                loop.call(result)
+
+        return call
+
+    def _contexts(self, job: Job) -> Callable[[Item], Context]:
+        """Makes the context of each try; what it publishes waits for the commit that records the outcome."""
+
+        def context(item: Item) -> Context:
+            def publish(event: object, **how: Any) -> str:
+                if not item.running:
+                    raise EventBusError(
+                        f"The handler of {job.lane.name!r} has returned; what it did is recorded without this event.",
+                        stored="not stored",
+                        hint="Publish before it returns, or with bus.publish.",
+                    )
+                draft = self._draft(job.lane, item, event, **how)
+                item.drafts.append(draft)
+                return str(draft.id)
+
+            return Context(item.envelope, attempt=item.attempt, publish=publish, stopping=self.is_stopping)
+
+        return context
+
+    def _report(self, job: Job, item: Item, outcome: Outcome) -> None:
+        job.results.append((item, outcome))
+        job.reported += 1
+        now = self._clock.monotonic()
+        if now - self._rung > REPORT_SECONDS:
+            self._rung = now
+            self._bell.ring()
+
+    def _finish(self, job: Job) -> None:
+        job.finished = True
+        self._bell.ring()

@@ -1,0 +1,170 @@
+"""Handlers whose effects and cursor are one commit: batches in a transaction on the guest connection."""
+
+from __future__ import annotations
+
+import inspect
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from eventbus.clock import Clock, iso
+from eventbus.delivery import Failed, Handled, Item, Left, Outcome, Unloaded
+from eventbus.errors import EventBusError
+from eventbus.handlers import Context
+from eventbus.store import subscriptions
+from eventbus.store.append import Appended
+from eventbus.store.guest import Guest
+from eventbus.store.storage import Storage
+from eventbus.store.transaction import Transaction, open_transaction, still_there
+from eventbus.store.trouble import is_out_of_order, translate
+from eventbus.worker.attempts import Attempt, raise_interrupt, refuse_coroutine
+from eventbus.worker.lane import CLAIM, Job, Lane
+from eventbus.worker.recording import settle
+
+BATCH_SECONDS = 0.05  # how long a batch may keep the log locked before it commits
+
+
+class _RolledBack(Exception):
+    """A handler of the batch did not succeed."""
+
+    def __init__(self, item: Item, outcome: Outcome) -> None:
+        self.item, self.outcome = item, outcome
+
+
+class TransactionalRunner:
+    """Runs jobs of transactional handlers and projections on the calling thread."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        *,
+        draft: Callable[..., Any],
+        announce: Callable[[list[Appended]], None],
+        report: Callable[[Job, Item, Outcome], None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._storage, self._clock = storage, clock
+        self._draft, self._announce, self._report, self._stopping = draft, announce, report, stopping
+
+    def run(self, job: Job) -> None:
+        """Run a job to its end, or up to the first failure: the cursor must not pass what is not recorded."""
+        left, alone = list(job.items), False
+        try:
+            while left and not (self._stopping() or job.lane.paused):
+                batch = left[:1] if alone else left
+                try:
+                    done = self._commit(job, batch)
+                    left = left[done:]
+                except _RolledBack as failed:
+                    if failed.item is batch[0]:
+                        self._report(job, failed.item, failed.outcome)
+                        left = left[1:]
+                        break
+                    # The events before it succeeded and were rolled back with it: run them again, one by one.
+                    alone = True
+        except EventBusError as trouble:
+            job.trouble = trouble
+        for item in left:
+            self._report(job, item, Left())
+
+    def _commit(self, job: Job, items: Sequence[Item]) -> int:
+        """Run events in one transaction, as many as fit into its time; returns how many."""
+        lane, storage = job.lane, self._storage
+        with storage.turnstile.turn():
+            guest = storage.begin_guest(lane.work.tables, synced=lane.work.synced)
+            appended: list[Appended] = []
+            try:
+                outcomes = self._handle(lane, guest, items, appended)
+                stored = still_there(guest, appended)
+                storage.commit_guest(guest)
+            except BaseException as error:
+                storage.roll_back_guest(guest)
+                if isinstance(error, sqlite3.IntegrityError):  # a foreign key that is looked at when committing
+                    raise _RolledBack(items[-1], Failed(error, self._clock.time(), 0.0)) from error
+                if isinstance(error, sqlite3.Error):
+                    raise translate(storage.path, error, during="write") from error
+                raise
+        for item, outcome in outcomes:
+            self._report(job, item, outcome)
+        if stored:
+            self._announce(stored)
+        return len(outcomes)
+
+    def _handle(
+        self, lane: Lane, guest: Guest, items: Sequence[Item], appended: list[Appended]
+    ) -> list[tuple[Item, Outcome]]:
+        until = self._clock.monotonic() + BATCH_SECONDS
+        outcomes: list[tuple[Item, Outcome]] = []
+        now = iso(self._clock.time())
+        for item in items:
+            self._try(lane, guest, item, appended)
+            with guest.ours():
+                released = settle(guest.connection, lane, item, now)
+            outcomes.append((item, Handled(recorded=True, released=released)))
+            if self._clock.monotonic() >= until:
+                break
+        last = outcomes[-1][0]
+        cursor = last.position if lane.strict or not last.parked else lane.cursor
+        with guest.ours():
+            subscriptions.advance(
+                guest.connection,
+                lane.row.id,
+                lane.name,
+                lane.epoch,
+                cursor=cursor,
+                claim=max(lane.claim, cursor + CLAIM),
+                handled=len(outcomes),
+                now=now,
+            )
+        return outcomes
+
+    def _try(self, lane: Lane, guest: Guest, item: Item, appended: list[Appended]) -> None:
+        """Run the handler for one event; raises _RolledBack unless it succeeded."""
+        transaction = Transaction(guest, _Publisher(self._storage, guest, self._draft, lane, item, appended))
+        token = open_transaction.set(transaction)
+        context = Context(
+            item.envelope,
+            attempt=item.attempt,
+            publish=transaction.publish,
+            transaction=transaction,
+            stopping=self._stopping,
+        )
+        try:
+            with Attempt(item, self._clock) as attempt:
+                result = lane.work.call(attempt.event(), context)
+                if inspect.iscoroutine(result):
+                    refuse_coroutine(lane.name, result, "it would keep the log locked")
+                guest.check()
+        finally:
+            open_transaction.reset(token)
+            transaction.is_open = False
+        raise_interrupt(attempt.outcome)
+        if isinstance(attempt.outcome, Failed) and is_out_of_order(attempt.outcome.error):
+            raise attempt.outcome.error  # no fault of the event's: it waits until the file can be written again
+        if isinstance(attempt.outcome, Failed | Unloaded):
+            raise _RolledBack(item, attempt.outcome)
+
+
+class _Publisher:
+    """`tx.publish` inside a handler: the event's id derives from what is handled."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        guest: Guest,
+        draft: Callable[..., Any],
+        lane: Lane,
+        item: Item,
+        appended: list[Appended],
+    ) -> None:
+        self._storage, self._guest, self._draft = storage, guest, draft
+        self._lane, self._item, self._appended = lane, item, appended
+
+    def __call__(self, event: object, **how: Any) -> str:
+        draft = self._draft(self._lane, self._item, event, **how)
+        with self._guest.ours():
+            found = self._storage.appender.append(self._guest.connection, [draft], iso(self._storage.clock.time()))
+        self._item.drafts.append(draft)
+        self._appended.extend(found)
+        return found[0].receipt.id

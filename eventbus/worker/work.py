@@ -1,0 +1,52 @@
+"""What a lane runs: a subscription's handler or a projection, behind one small face."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+from eventbus.events import Envelope
+from eventbus.handlers import Context
+from eventbus.placement import Via
+from eventbus.retry import Retry
+
+Kind = Literal["plain", "async", "transactional"]
+
+
+class Work(Protocol):
+    """The contract between the pump and what it runs."""
+
+    @property
+    def kind(self) -> Kind:
+        """How it wants to be run."""
+        ...
+
+    @property
+    def retry(self) -> Retry | None:
+        """What follows a failure; None: stop at the failing event and report it."""
+        ...
+
+    @property
+    def via(self) -> Via | None:
+        """Where to run it, if not on the bus's own threads."""
+        ...
+
+    @property
+    def tables(self) -> frozenset[str] | None:
+        """The only tables it may touch, None for all of the app's."""
+        ...
+
+    @property
+    def synced(self) -> bool:
+        """Whether its commits follow the bus's durability: projections can be made again, so theirs need not."""
+        ...
+
+    @property
+    def key_of(self) -> Callable[[Envelope], str | None] | None:
+        """The order key of an event; None where the whole log is one order and a failure stops it."""
+        ...
+
+    @property
+    def call(self) -> Callable[[Any, Context], Any]:
+        """Run the handler; returns an awaitable when `kind` is "async"."""
+        ...
