@@ -1,0 +1,7 @@
+"""The front: `EventBus`, and behind each of its verbs a file that says what it does."""
+
+from __future__ import annotations
+
+from eventbus.bus.event_bus import EventBus
+
+__all__ = ["EventBus"]

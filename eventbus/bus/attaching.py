@@ -1,0 +1,400 @@
+"""A bus and its engine: opened or joined on first use, shared with other buses on the same file."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from eventbus import technical
+from eventbus.bus.transacting import refuse_in_transaction
+from eventbus.clock import Deadline
+from eventbus.delivery import message
+from eventbus.dispatch import Live, LiveFailure, Place, is_exit, raisable, scheduled
+from eventbus.engine import Engine, Settings, run_all
+from eventbus.engine.definitions import Definition, refuse_other
+from eventbus.engine.emitting import emitted
+from eventbus.errors import BusClosed, EventDefinitionError, ForkedBus, WaitTimeout, WouldDeadlock
+from eventbus.events import Envelope, Vocabulary
+from eventbus.handlers import Context, ProjectionDeclaration, Registration, SubscriptionDeclaration
+from eventbus.projections.rebuilding import ProjectionDefinition, Rebuilds
+from eventbus.store.location import Location
+from eventbus.store.transaction import inside
+from eventbus.threads import Batches, running_loop
+from eventbus.worker import subscribing
+from eventbus.worker.attempts import delivering
+from eventbus.worker.loop import BusLoop
+from eventbus.worker.subscribing import SubscriptionWork
+from eventbus.worker.work import Work
+
+if TYPE_CHECKING:
+    import sqlite_utils
+
+_log = logging.getLogger("eventbus.bus")
+
+_engines: dict[tuple[int, int], Engine] = {}
+_opening = threading.RLock()
+_known: weakref.WeakSet[Attachment] = weakref.WeakSet()
+
+EXIT_SECONDS = 2.0  # what handlers get to finish when the interpreter exits without a close
+
+
+class Attachment:
+    """One bus's side: its live handlers and declarations, and the engine once there is one."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        settings: Settings,
+        *,
+        adopt: bool,
+        migrations: sqlite_utils.Migrations | None,
+    ) -> None:
+        self.settings, self.vocabulary = settings, Vocabulary()
+        self._path, self._adopt, self._migrations = path, adopt, migrations
+        self._lock = threading.RLock()
+        self._definitions: list[Definition] = []
+        self._failures: list[Exception] = []
+        self._pid = os.getpid()
+        self._is_migrating = False
+        self.attached: Engine | None = None
+        self.closed = False
+        self.live = Live(vocabulary=self.vocabulary, spawn=self._spawn, failed=self._failed)
+        self._rebuilds: Rebuilds | None = None
+        self._own_loop = BusLoop()  # for what is emitted before a file is opened
+        self._teller: Batches[Callable[[], object]] = Batches("eventbus-teller", run_all)
+        self.finish: Callable[[float], object] = lambda seconds: None  # what has to be stored before the end
+        _known.add(self)
+
+    # -- the engine --------------------------------------------------------------------------------
+    def engine(self) -> Engine:
+        """The engine, opened or joined if need be. Raises BusClosed, ForkedBus or a LogError."""
+        engine = self.attached
+        if engine is None or self.closed:
+            self.check_open()
+            with self._lock:
+                engine = self.attached or self._attach()
+        engine.check()
+        return engine
+
+    def check_open(self) -> None:
+        """Raise BusClosed or ForkedBus; opens nothing."""
+        if self.closed and (self.attached is None or self.attached.storage.closed or not delivering.get()):
+            raise BusClosed
+        if os.getpid() != self._pid:
+            raise ForkedBus(self._pid)
+
+    def _attach(self) -> Engine:
+        if self._is_migrating:  # on the same thread: others wait for the lock
+            raise WouldDeadlock(
+                "A migration uses the bus it belongs to, which is open only once the migrations are done.",
+                hint="Use the db that the migration is given, and publish when the bus is open.",
+            )
+        location = Location.of(self._path)
+        with _opening:
+            engine = self._join(location) if not location.memory else None
+            if engine is None:
+                engine = Engine(location, self.settings, self.vocabulary, adopt=self._adopt)
+                self._migrate(engine, new=True)
+                if (key := _key(location)) is not None:
+                    _engines[key] = engine
+            else:
+                self._migrate(engine, new=False)
+            engine.users += 1
+        engine.hearers.append(self)
+        self._rebuilds = engine.rebuilds(self._make_rebuilds)
+        for definition in self._definitions:
+            engine.definitions.add(definition)
+        self.attached = engine
+        return engine
+
+    def _join(self, location: Location) -> Engine | None:
+        """The engine that has this file open already; its settings have to be ours."""
+        key = _key(location)
+        engine = _engines.get(key) if key is not None else None
+        if engine is None or engine.closed:
+            return None
+        if engine.settings != self.settings:
+            raise EventDefinitionError(
+                f"Another EventBus of this process has {location.path} open with other settings.",
+                hint="Give both the same durability, delivery, errors, max_payload and clock.",
+            )
+        self.vocabulary.join(engine.vocabulary)
+        return engine
+
+    def _migrate(self, engine: Engine, *, new: bool) -> None:
+        try:
+            if self._migrations is not None:
+                self._is_migrating = True
+                engine.storage.migrate(self._migrations)
+        except BaseException:
+            if new:
+                engine.close(0)
+            raise
+        finally:
+            self._is_migrating = False
+
+    def _make_rebuilds(self, engine: Engine) -> Rebuilds:
+        def swapped(name: str, generation: int) -> None:
+            engine.emit_technical(technical.ProjectionSwapped(name, generation))
+
+        rebuilds = Rebuilds(
+            engine.storage, engine.pump, engine.clock, fills=engine.definitions.belongs, swapped=swapped
+        )
+        engine.between.append(rebuilds.look)
+        return rebuilds
+
+    @property
+    def rebuilds(self) -> Rebuilds:
+        """The projections of the engine."""
+        self.engine()
+        assert self._rebuilds is not None
+        return self._rebuilds
+
+    # -- declarations ------------------------------------------------------------------------------
+    def define(
+        self, declaration: SubscriptionDeclaration | ProjectionDeclaration, publish: Callable[..., Any]
+    ) -> Registration:
+        """Have a subscription or projection recorded before the next publish; one of its name is replaced.
+
+        On a loop, and inside another log's transaction, nothing may wait for the file: whoever publishes next does.
+        """
+        self.check_open()
+        # It could be recorded only after the transaction, and would miss silently what that publishes.
+        verb = "subscribe" if isinstance(declaration, SubscriptionDeclaration) else "project"
+        refuse_in_transaction(self.attached, verb, f"Call {verb} before the with block.")
+        definition: _Subscription | ProjectionDefinition
+        if isinstance(declaration, SubscriptionDeclaration):
+            definition = _Subscription(declaration, self.vocabulary, publish)
+        else:
+            definition = ProjectionDefinition(declaration.projection, declaration.refused)
+        with self._lock:
+            others = [each for each in self._definitions if each.name == definition.name]
+            for other in others:
+                refuse_other(other, definition)
+                self._undefine(other)
+            self._add(definition)
+        if self.attached is not None and running_loop() is None and inside() is None:
+            try:
+                self.attached.definitions.settle(definition)
+            except BaseException:  # it is declared or it is not: whoever asked has nothing to close
+                with self._lock:
+                    self._undefine(definition)
+                    for other in others:
+                        self._add(other)
+                raise
+        return Registration(lambda: self._undefine(definition))
+
+    def _add(self, definition: Definition) -> None:
+        self._definitions.append(definition)
+        if self.attached is not None:
+            self.attached.definitions.add(definition)
+
+    def _undefine(self, definition: Definition) -> None:
+        with self._lock:
+            if definition in self._definitions:
+                self._definitions.remove(definition)
+                if self.attached is not None:
+                    self.attached.definitions.remove(definition)
+
+    # -- live handlers -----------------------------------------------------------------------------
+    def hears(self, cls: type) -> bool:
+        """Whether this bus has a live handler for the class."""
+        return self.live.hears(cls)
+
+    def hear(
+        self, event: object, envelope: Envelope | Callable[[], Envelope], place: Place | None = None
+    ) -> list[BaseException]:
+        """Call its live handlers here."""
+        return self.live.tell(event, envelope, self.context, place)
+
+    def keep(self, failures: Sequence[BaseException]) -> None:
+        """With errors="raise": what failed where no publish could raise it raises from `drain` or `close`."""
+        if self.settings.errors == "raise":
+            self._failures.extend(raisable(each) for each in failures)
+
+    async def hear_async(self, event: object, envelope: Envelope) -> list[BaseException]:
+        """Call its live handlers here, and await the async ones."""
+        return await self.live.tell_async(event, envelope, self.context)
+
+    def context(self, envelope: Envelope) -> Context:
+        """What a live handler is told: what it publishes is stored at once, caused by this event."""
+        return Context(envelope, publish=self._publish_now, stopping=lambda: self.closed)
+
+    def _publish_now(self, event: object, **how: Any) -> str:
+        assert self.publish_now is not None
+        return self.publish_now(event, **how)
+
+    publish_now: Callable[..., str] | None = None
+
+    def _spawn(self, coroutine: Any) -> Any:
+        if self.attached is None:  # events are emitted, and no file has been opened yet
+            self.check_open()
+            return self._own_loop.spawn(coroutine)
+        return self.engine().loop.spawn(coroutine)
+
+    def _failed(self, failure: LiveFailure) -> None:
+        if failure.scheduled:
+            self.keep([failure.error])
+        # Of what fails on this very event nothing is told: that would go round for ever.
+        if isinstance(failure.event, technical.HandlerFailed):
+            return
+        engine = self.attached
+        hearers = [self] if engine is None else engine.hearers
+        if not any(hearer.hears(technical.HandlerFailed) for hearer in hearers):
+            return
+        failed = technical.HandlerFailed(
+            handler=failure.handler,
+            event_type=self.vocabulary.meet(type(failure.event)).name,
+            event_id=failure.envelope.id if failure.envelope is not None else None,
+            error=f"{type(failure.error).__name__}: {message(failure.error)}",
+            place=failure.place,
+        )
+        if engine is not None:
+            engine.emit_technical(failed)
+        else:  # events are emitted, and no file has been opened yet
+            self._teller.put(lambda: self.keep(self.hear(failed, lambda: emitted(failed, self.settings.clock))))
+
+    def raise_if_asked(self, failures: Sequence[BaseException]) -> None:
+        """With errors="raise": raise what live handlers raised, several as a group. An exit is raised always."""
+        for error in failures:
+            if is_exit(error):
+                raise error
+        if not failures or self.settings.errors != "raise":
+            return
+        errors = [raisable(each) for each in failures]
+        if len(errors) == 1:
+            raise errors[0]
+        raise ExceptionGroup("several live handlers failed", errors)
+
+    # -- running -----------------------------------------------------------------------------------
+    def start(self) -> None:
+        """Open, record what is declared, and deliver unless delivery is manual."""
+        engine = self.engine()
+        engine.settle()
+        if self.settings.delivery == "thread":
+            engine.pump.start()
+
+    def drain(self, timeout: float | None) -> int:
+        """Handle all that is due, and raise what scheduled live handlers raised."""
+        if delivering.get():
+            raise WouldDeadlock("drain was called by a handler, which it would wait for.", hint="Publish and return.")
+        engine = self.engine()
+        engine.settle()
+        deadline = None if timeout is None else Deadline(engine.clock, timeout)
+        handled = engine.pump.drain(deadline)
+        on_loop = self.settings.errors == "raise" and not scheduled.get()
+        joined = not on_loop or self._own_loop.join(None if deadline is None else deadline.left())
+        if not (joined and engine.join_live(deadline, on_loop=on_loop)):
+            raise WaitTimeout("Not all live handlers returned", timeout or 0.0)
+        self._raise_scheduled()
+        return handled
+
+    def _raise_scheduled(self) -> None:
+        failures, self._failures = self._failures, []
+        self.raise_if_asked(failures)
+
+    def close(self, timeout: float) -> None:
+        """Leave the engine; the last bus to leave closes it."""
+        if delivering.get():
+            raise WouldDeadlock(
+                "close was called by a handler, which it would wait for.", hint="Close when it is done."
+            )
+        if os.getpid() != self._pid:
+            self.closed = True
+            return
+        deadline = Deadline(self.settings.clock, timeout)
+        if not self.closed:
+            self.finish(deadline.left())
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+            engine = self.attached
+        self._teller.join(deadline.left())
+        self._own_loop.join(deadline.left())
+        self._own_loop.cancel()
+        self._own_loop.close()
+        if engine is not None:
+            self._leave(engine, deadline.left())
+        self._raise_scheduled()
+
+    def _leave(self, engine: Engine, timeout: float) -> None:
+        with _opening:
+            engine.users -= 1
+            last = engine.users <= 0
+            if last:
+                for key in [key for key, each in _engines.items() if each is engine]:
+                    del _engines[key]
+        if last:
+            engine.close(timeout)
+        else:
+            for definition in list(self._definitions):
+                engine.definitions.remove(definition)
+        if self in engine.hearers:
+            engine.hearers.remove(self)
+
+
+class _Subscription:
+    """A declared subscription; implements `engine.Definition`."""
+
+    def __init__(
+        self, declaration: SubscriptionDeclaration, vocabulary: Vocabulary, publish: Callable[..., Any]
+    ) -> None:
+        self.declaration, self._vocabulary = declaration, vocabulary
+        self._work = SubscriptionWork(declaration, publish)
+        self.name, self.qualified = declaration.name, declaration.callee.qualified
+        self.refused = declaration.refused
+
+    def settle(self, connection: Any, now: str) -> dict[int, Work]:
+        """Bring its row in line."""
+        row = subscribing.settle(connection, self.declaration, self._vocabulary, now)
+        return {row.id: self._work}
+
+
+@contextmanager
+def after(error: BaseException | None) -> Generator[None, None, None]:
+    """Around the close that ends a `with bus`: what its block raised already says more than what closing raises."""
+    try:
+        yield
+    except Exception:
+        if error is None:
+            raise
+        _log.exception("closing failed, after the with block had")
+
+
+def _key(location: Location) -> tuple[int, int] | None:
+    """The device and inode of a file that exists."""
+    if location.path is None:
+        return None
+    try:
+        found = os.stat(location.path)
+    except OSError:  # no such file, or one that opening will refuse with the reason
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _forget_parents_engines() -> None:
+    """In a fork: its own buses open the file anew, and no lock is held by a thread that is not there."""
+    global _opening
+    _engines.clear()
+    _opening = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents_engines)
+
+
+@atexit.register
+def _close_all() -> None:
+    for attachment in list(_known):
+        if not attachment.closed:
+            try:
+                attachment.close(EXIT_SECONDS)
+            except Exception:
+                _log.exception("closing at exit failed")

@@ -1,0 +1,185 @@
+"""Following one event: what has become of it for each subscription, and waiting until it is done."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from datetime import datetime
+from typing import Any
+
+from eventbus.bus.transacting import off_the_loop
+from eventbus.clock import Deadline, from_iso
+from eventbus.engine import Engine
+from eventbus.errors import EventBusError, WaitTimeout
+from eventbus.events import Receipt
+from eventbus.store import deliveries, reading, subscriptions
+from eventbus.store.subscriptions import SubscriptionRow
+from eventbus.worker.matching import Matching
+
+POLL = 0.5  # seconds between looks at the file while waiting for what another process delivers
+
+SETTLED = frozenset({"handled", "dead", "held", "not_applicable"})
+
+
+class DeliveryStatus(str):
+    """What has become of an event for one subscription, as a word with facts.
+
+    The word is "handled", "waiting", "retrying", "held", "dead" or "not_applicable"; `due` says when a
+    retry comes, `attempts` and `error` what happened so far; `final` that waiting longer changes nothing.
+    """
+
+    due: datetime | None
+    attempts: int
+    error: str | None
+    final: bool
+
+    def __new__(
+        cls,
+        state: str,
+        *,
+        due: datetime | None = None,
+        attempts: int = 0,
+        error: str | None = None,
+        final: bool | None = None,
+    ) -> DeliveryStatus:
+        self = super().__new__(cls, state)
+        self.due, self.attempts, self.error = due, attempts, error
+        self.final = state in SETTLED if final is None else final
+        return self
+
+    @property
+    def state(self) -> str:
+        """The word itself."""
+        return str(self)
+
+
+class Following:
+    """Answers about single events on one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def status(self, which: str | int | Receipt) -> dict[str, DeliveryStatus]:
+        """The status of an event for every subscription and projection of the log, by name."""
+        with self._engine.storage.reading() as connection:
+            position, type_id = self._find(connection, which)
+            self._engine.storage.names.refresh(connection)
+            return {
+                row.name: self._current(connection, row, position, type_id)
+                for row in subscriptions.everyone(connection)
+                if row.state != "building"
+            }
+
+    def look(self, which: str | int | Receipt, name: str) -> DeliveryStatus:
+        """The status of an event for one subscription."""
+        with self._engine.storage.reading() as connection:
+            rows = [row for row in subscriptions.named(connection, name) if row.state != "building"]
+            if not rows:
+                raise EventBusError(f"There is no subscription {name!r} in this log.")
+            position, type_id = self._find(connection, which)
+            self._engine.storage.names.refresh(connection)
+            return self._current(connection, rows[-1], position, type_id)
+
+    def wait(self, which: str | int | Receipt, name: str, timeout: float | None) -> DeliveryStatus:
+        """Block until it is settled; WaitTimeout after `timeout` seconds."""
+        self._refuse_undelivered()
+        progress, deadline = self._engine.pump.progress, self._deadline(timeout)
+        while True:
+            version = progress.version
+            status = self.look(which, name)
+            if status.final:
+                return status
+            left = deadline.left(POLL)
+            if not left:
+                raise _late(which, name, status, deadline.seconds)
+            progress.wait(version, left)
+
+    async def wait_async(self, which: str | int | Receipt, name: str, timeout: float | None) -> DeliveryStatus:
+        """The same without blocking the loop."""
+        self._refuse_undelivered()
+        progress, deadline = self._engine.pump.progress, self._deadline(timeout)
+        while True:
+            version = progress.version
+            status = await off_the_loop(lambda: self.look(which, name))
+            if status.final:
+                return status
+            left = deadline.left(POLL)
+            if not left:
+                raise _late(which, name, status, deadline.seconds)
+            await progress.wait_async(version, left)
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        check_timeout(timeout)
+        return Deadline(self._engine.clock, math.inf if timeout is None else timeout)
+
+    def _refuse_undelivered(self) -> None:
+        self._engine.check()
+        if not self._engine.pump.started:
+            raise EventBusError(
+                "This bus delivers nothing by itself, so there is nothing to wait for.",
+                hint="Call bus.drain() (or await bus.drain_async()), or enter it: with EventBus(...) as bus.",
+            )
+
+    def _find(self, connection: sqlite3.Connection, which: str | int | Receipt) -> tuple[int, int]:
+        key = which.position if isinstance(which, Receipt) else which
+        row = reading.one(connection, key)
+        if row is None:
+            raise EventBusError(f"There is no event {key!r} in this log.")
+        return row[0], row[2]
+
+    def _current(
+        self, connection: sqlite3.Connection, row: SubscriptionRow, position: int, type_id: int
+    ) -> DeliveryStatus:
+        """Where the generation that readers see is filled no longer, what counts is the one that follows it."""
+        status = self._status(connection, row, position, type_id)
+        successor = self._engine.definitions.successor(connection, row)
+        if status == "handled" or successor is None:
+            return status
+        status = self._status(connection, successor, position, type_id)
+        if status != "handled":
+            return status
+        stop = deliveries.stop(connection, successor.id)  # handled, where no reader sees it
+        return DeliveryStatus("waiting") if stop is None else DeliveryStatus("held", error=stop.error)
+
+    def _status(
+        self, connection: sqlite3.Connection, row: SubscriptionRow, position: int, type_id: int
+    ) -> DeliveryStatus:
+        row = subscriptions.with_backfill(row)
+        matching = Matching(row.types)
+        matching.resolve(self._engine.storage.names.types())
+        delivery = deliveries.one(connection, row.id, position)
+        if delivery is None:
+            if position <= row.start or not matching.concerns(type_id, position):
+                return DeliveryStatus("not_applicable")
+            if position <= row.cursor or matching.was_seen(type_id, position):
+                other = matching.is_other(self._engine.storage.names.type_named(type_id))
+                return DeliveryStatus("not_applicable" if other else "handled")
+            return self._behind(connection, row)
+        facts: dict[str, Any] = {"attempts": delivery.attempts, "error": delivery.error}
+        if delivery.state == "retrying" and delivery.due is not None:
+            return DeliveryStatus("retrying", due=from_iso(delivery.due), **facts)
+        if delivery.state == "held" and delivery.order_key is not None:
+            head = deliveries.head_of_key(connection, row.id, delivery.order_key)
+            return DeliveryStatus("held", final=head is not None and head.state == "dead", **facts)
+        return DeliveryStatus(delivery.state, **facts)
+
+    def _behind(self, connection: sqlite3.Connection, row: SubscriptionRow) -> DeliveryStatus:
+        """Not reached yet; behind a dead delivery where the whole log is one order."""
+        stop = deliveries.stop(connection, row.id) if row.order_by == "log" else None
+        return DeliveryStatus("waiting") if stop is None else DeliveryStatus("held", error=stop.error)
+
+
+def check_timeout(timeout: object) -> None:
+    """TypeError or ValueError unless it is a number of seconds, or None for no end."""
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout= is a number of seconds, or None for no end, not {timeout!r}.")
+    if not timeout >= 0:
+        raise ValueError(f"timeout= is at least 0 seconds, not {timeout!r}.")
+
+
+def _late(which: str | int | Receipt, name: str, status: DeliveryStatus, timeout: float) -> WaitTimeout:
+    position = which.position if isinstance(which, Receipt) else which
+    hint = f"It is {status}" + (f", last error: {status.error}." if status.error else ".")
+    return WaitTimeout(f"Event {position} was not handled by {name!r}", timeout, hint)
