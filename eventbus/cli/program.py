@@ -1,0 +1,55 @@
+"""The `eventbus` program: its commands, each in a file that is loaded when it is asked for."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+
+import click
+
+_COMMANDS = {  # in the order of --help: what a newcomer needs comes first
+    "demo": "eventbus.cli.demonstrate:demo",
+    "run": "eventbus.cli.run:run",
+    "log": "eventbus.cli.log:log",
+    "tail": "eventbus.cli.log:tail",
+    "show": "eventbus.cli.show:show",
+    "subscriptions": "eventbus.cli.subscriptions:subscriptions",
+    "dead": "eventbus.cli.dead:dead",
+    "replay": "eventbus.cli.replay:replay",
+    "projections": "eventbus.cli.projections:projections",
+    "plugins": "eventbus.cli.plugins:plugins",
+}
+
+
+class Program(click.Group):
+    """A group that knows its commands by name, and loads one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-"):
+            close = difflib.get_close_matches(name, _COMMANDS, 1)
+            raise click.UsageError(f"No such command {name!r}.{f' Did you mean {close[0]}?' if close else ''}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.command(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="eventbus", prog_name="eventbus")
+def program() -> None:
+    """Look at an event log, and run what subscribes to it.
+
+    FILE is the log. Instead of it, --app NAME means the log of that app in the platform's folder for user data; without
+    either, EVENTBUS_LOG names the log. What only looks at a log never creates or changes anything.
+    """

@@ -1,0 +1,114 @@
+"""`eventbus subscriptions`: who reads the log, how far each one is, and what is stuck."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import click
+
+from eventbus.cli.loading import bus_option, declared_names
+from eventbus.cli.place import Look, given, locate, on_a_log
+from eventbus.cli.screen import Cell, Column, Screen, Style
+from eventbus.cli.show import titled
+from eventbus.cli.spelling import due
+from eventbus.cli.units import number
+from eventbus.store import viewing
+from eventbus.store.viewing import SubscriptionView
+
+STATES: dict[str, Style] = {"active": "good", "paused": "warn", "building": "warn", "failed": "bad", "orphan": "warn"}
+_COLUMNS = (
+    Column("NAME", gives=True, keep="both"),
+    Column("STATE"),
+    Column("BEHIND", ">"),
+    Column("HANDLED", ">", leaves=3),
+    Column("RETRY", ">", leaves=4),
+    Column("WAIT", ">", leaves=2),
+    Column("HELD", ">", leaves=5),
+    Column("DEAD", ">"),
+    Column("NEXT"),
+    Column("ORDER", leaves=1),
+)
+
+
+@click.command("subscriptions")
+@on_a_log
+@bus_option
+def subscriptions(file: str | None, app: str | None, as_json: bool, bus: str | None) -> None:
+    """List the subscriptions: how far behind each is, what it has handled, and what is stuck.
+
+    With --bus, those that the bus does not declare are shown as orphans."""
+    declared = None if bus is None else declared_names(bus, given(file, app))
+    screen, look = Screen.of(as_json=as_json), Look(locate(file, app))
+    found = look.ask(viewing.everyone)
+    if as_json:
+        for view in found:
+            screen.record(_as_record(view, declared))
+    elif found:
+        _write(screen, found, declared)
+    else:
+        screen.line("Nothing has subscribed to this log yet.")
+    screen.flush()
+
+
+def state(view: SubscriptionView, declared: frozenset[str] | None) -> str:
+    """The state a person cares for: that nobody handles it comes before that it is active."""
+    return "orphan" if declared is not None and view.row.name not in declared else view.row.state
+
+
+def count_cell(value: int, style: Style = "") -> Cell:
+    """A count; zero stands back."""
+    return Cell(number(value), style) if value else Cell("·", "dim")
+
+
+def _as_record(view: SubscriptionView, declared: frozenset[str] | None) -> dict[str, Any]:
+    row = view.row
+    return {
+        "name": row.name,
+        "generation": row.generation,
+        "role": row.role,
+        "run": row.run,
+        "state": row.state,
+        "state_reason": row.state_reason,
+        "declared": None if declared is None else row.name in declared,
+        "start": row.start,
+        "cursor": row.cursor,
+        "claim": row.claim,
+        "behind": view.behind,
+        "handled": row.handled,
+        "discarded": view.discarded,
+        "skipped": view.skipped,
+        **{name: view.counts.get(name, 0) for name in ("waiting", "retrying", "held", "dead")},
+        "next_due": view.next_due,
+        "last_error": view.last_error,
+        "order_by": row.order_by,
+        "types": [attrs.asdict(match) for match in row.types],
+        "owner": view.owner,
+        "created_at": view.created_at,
+        "updated_at": view.updated_at,
+    }
+
+
+def _write(screen: Screen, found: list[SubscriptionView], declared: frozenset[str] | None) -> None:
+    rows = [_cells(screen, view, declared) for view in found]
+    layout = screen.layout(_COLUMNS, rows)
+    screen.titles(layout)
+    for view, row in zip(found, rows, strict=True):
+        screen.row(layout, row)
+        screen.remark(view.row.state_reason or view.last_error)
+
+
+def _cells(screen: Screen, view: SubscriptionView, declared: frozenset[str] | None) -> list[Cell]:
+    row, shown = view.row, state(view, declared)
+    return [
+        Cell(titled(row), "name"),
+        Cell(shown, STATES.get(shown, "")),
+        count_cell(view.behind, "warn"),
+        count_cell(row.handled),
+        count_cell(view.counts.get("retrying", 0), "warn"),
+        count_cell(view.counts.get("waiting", 0), "warn"),
+        count_cell(view.counts.get("held", 0), "warn"),
+        count_cell(view.counts.get("dead", 0), "bad"),
+        Cell(due(view.next_due, screen.now)),
+        Cell(row.order_by, "dim"),
+    ]
