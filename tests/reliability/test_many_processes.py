@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -31,9 +32,19 @@ with EventBus(path, delivery="manual") as bus:
 """
 
 
+def finished(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """How a process ended and what it complained of; one that hangs is made to say where."""
+    try:
+        _, trouble = process.communicate(timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        _, trouble = process.communicate()
+    return process.returncode, trouble
+
+
 def test_24_processes_open_a_new_log_at_once_and_all_they_publish_is_stored(tmp_path: Path) -> None:
     path = tmp_path / "new" / "events.db"
-    command = [sys.executable, "-W", "error", "-c", PUBLISH, str(path)]
+    command = [sys.executable, "-W", "error", "-X", "faulthandler", "-c", PUBLISH, str(path)]
     processes = [
         subprocess.Popen(
             [*command, str(who), str(EACH)],
@@ -49,8 +60,7 @@ def test_24_processes_open_a_new_log_at_once_and_all_they_publish_is_stored(tmp_
         process.stdin.write("go\n")
         process.stdin.flush()
     for process in processes:
-        _, trouble = process.communicate(timeout=LONGEST)
-        assert process.returncode == 0, trouble
+        assert finished(process) == (0, "")
     with EventBus(path, delivery="manual") as bus:
         log = accounts.Log(bus)
     accounts.check_order(log)
