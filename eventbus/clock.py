@@ -13,27 +13,60 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 
 
+class Ear(Protocol):
+    """Something from outside the process that a bell can be heard through as well."""
+
+    def listen(self, timeout: float | None) -> bool:
+        """Wait at most `timeout` seconds for anything to come in; True if it did."""
+        ...
+
+    def poke(self) -> None:
+        """End the wait of this process; never waits."""
+        ...
+
+
 class Bell:
-    """Something a thread can wait for: ringing is remembered until it is heard."""
+    """Something a thread can wait for: ringing is remembered until it is heard.
+
+    With an `ear` a thread that waits is woken by what comes in there too. Ringing pokes the ear only while a
+    thread waits: a busy bus rings thousands of times a second, mostly for nobody.
+    """
 
     def __init__(self) -> None:
         # Not an Event: Ctrl-C inside its set() leaves a lock behind, and every publish rings.
         self._rings: SimpleQueue[None] = SimpleQueue()
+        self.ear: Ear | None = None
+        self._listening: Ear | None = None
 
     def ring(self) -> None:
         if self._rings.empty():
             self._rings.put(None)
+        ear = self._listening
+        if ear is not None:
+            ear.poke()
 
     def wait(self, timeout: float | None) -> bool:
         """Wait at most `timeout` seconds; True if it rang. Hearing it clears it."""
+        heard = self._rings_within(timeout) if self.ear is None else self._listen(self.ear, timeout)
+        if heard:
+            with suppress(Empty):  # two that rang at once
+                while True:
+                    self._rings.get_nowait()
+        return heard
+
+    def _rings_within(self, timeout: float | None) -> bool:
         try:
             self._rings.get(timeout=None if timeout is None else max(timeout, 0.0))
         except Empty:
             return False
-        with suppress(Empty):  # two that rang at once
-            while True:
-                self._rings.get_nowait()
         return True
+
+    def _listen(self, ear: Ear, timeout: float | None) -> bool:
+        self._listening = ear  # first, and only then a look at the bell: `ring` does it the other way round
+        try:
+            return not self._rings.empty() or ear.listen(timeout)
+        finally:
+            self._listening = None
 
 
 class Clock(Protocol):

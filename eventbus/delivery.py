@@ -27,6 +27,7 @@ class Item:
     parked: bool = False  # it has a row in eventbus_deliveries
     problem: BaseException | None = None  # its order key could not be told
     running: bool = False  # its handler has not returned yet
+    has_steps: bool = False  # it may have rows in eventbus_steps
     drafts: list[Draft] = attrs.field(factory=list[Draft])
 
 

@@ -22,6 +22,8 @@ EventBusError
 |-- BusClosed
 |-- WouldDeadlock (RuntimeError)         a call that could never return where it was made
 |-- StatementRefused                     SQL in a transaction of the bus that wanted more than it may
+|-- InvalidStep (ValueError)             a step has run, and its result cannot be had again
+|-- TransactionTimeout (TimeoutError)    a transaction was open for too long, and was taken away
 |-- HandlerTimeout
 |-- UnknownEvent                         a stored event whose class is not loaded
 `-- WaitTimeout (TimeoutError)
@@ -234,6 +236,28 @@ class WouldDeadlock(EventBusError, RuntimeError):
 
 class StatementRefused(EventBusError):
     """SQL in a transaction of the bus that wanted more than it may; raised as a sqlite3.OperationalError, too."""
+
+
+class InvalidStep(EventBusError, ValueError):
+    """The `step` of a handler has run, but its result could not be kept: `path` names the place, `reason` says why."""
+
+    hint = "It does not run again under this name. Return what fits its annotation, or JSON values if it has none."
+
+    def __init__(self, step: str, path: str, reason: str) -> None:
+        where = path if path.startswith("[") or not path else f".{path}"
+        super().__init__(f"The step {step!r} has run, but its result{where} {reason}.")
+        self.step, self.path, self.reason = step, path, reason
+
+
+class TransactionTimeout(EventBusError, TimeoutError):
+    """A transaction kept the log locked for longer than `seconds`, and was revoked."""
+
+    stored = "not stored"
+    hint = "Do what takes long before or after it: nobody else can write meanwhile."
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The transaction was open for longer than {seconds:g} s and was revoked.")
+        self.seconds = seconds
 
 
 class HandlerTimeout(EventBusError):

@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
-from typing import TypeAlias, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal, TypeAlias, cast
 
 import attrs
 
 from eventbus.errors import EventDefinitionError
 from eventbus.threads import is_ctrl_c
 
-__all__ = ["Again", "Backoff", "GiveUp", "Jitter", "Retry", "RetryLater", "Verdict", "exponential", "fixed", "steps"]
+__all__ = [
+    "Again",
+    "Backoff",
+    "Discard",
+    "GiveUp",
+    "Jitter",
+    "Pause",
+    "Reaction",
+    "Retry",
+    "RetryLater",
+    "Verdict",
+    "exponential",
+    "fixed",
+    "steps",
+]
 
 Jitter: TypeAlias = Callable[[float], float]
 """A random number of seconds between 0 and the given upper bound, both included."""
 
 Backoff: TypeAlias = Callable[[int, Jitter], float]
 """How many seconds to wait after failure number n (from 1); any function of this shape will do."""
+
+Reaction: TypeAlias = Literal["retry", "dead", "discard", "pause"]
+"""What follows an exception: try again, dead letter at once, drop the delivery, or pause the subscription."""
+
+_Kind: TypeAlias = Literal["retry", "dead", "discard", "pause", "outage"]
+
+_GRAVEST_FIRST: tuple[_Kind, ...] = ("pause", "dead", "retry", "outage", "discard")
+_REACTIONS = ("retry", "dead", "discard", "pause")
 
 LONGEST_WAIT = 10 * 365 * 86400.0
 """Seconds. A due time is stored as a date, and dates end in the year 9999."""
@@ -47,10 +69,20 @@ class Again:
 
 @attrs.frozen
 class GiveUp:
-    """The attempts are used up: a dead letter."""
+    """The attempts are used up, or there was only to be one: a dead letter."""
 
 
-Verdict: TypeAlias = Again | GiveUp
+@attrs.frozen
+class Discard:
+    """Not worth another attempt, nor a person's time: counted, told, and gone."""
+
+
+@attrs.frozen
+class Pause:
+    """No event would fare better: the subscription stops, with this delivery first."""
+
+
+Verdict: TypeAlias = Again | GiveUp | Discard | Pause
 
 
 @attrs.frozen(repr=False)
@@ -111,12 +143,15 @@ class Retry:
     """How often and when a failed delivery is tried again.
 
     `attempts` counts the first one; None never gives up. `outage` names the exceptions that mean
-    "not this event's fault": they are waited out without using up attempts.
+    "not this event's fault": they are waited out without using up attempts. `on` says for classes of
+    exceptions what follows instead of another attempt: "dead", "discard", "pause", or "retry" for a class
+    below one of those. The most specific class counts; of an exception group the gravest of what is in it.
     """
 
     attempts: int | None = 5
     backoff: Backoff = attrs.field(factory=exponential)
     outage: tuple[type[BaseException], ...] = ()
+    on: Mapping[type[BaseException], Reaction] = attrs.field(factory=dict[type[BaseException], Reaction], hash=False)
 
     def __attrs_post_init__(self) -> None:
         if self.attempts is not None and (not _is_whole(self.attempts) or self.attempts < 1):
@@ -132,6 +167,25 @@ class Retry:
             raise EventDefinitionError(
                 f"Retry(outage=...) must be a tuple of exception classes, (ConnectionError,), not {self.outage!r}."
             )
+        self._check_on()
+
+    def _check_on(self) -> None:
+        if not _is_mapping(self.on) or not _is_exceptions(tuple(self.on)):
+            raise EventDefinitionError(
+                f"Retry(on=...) must be a dict of exception classes, {{ValueError: 'dead'}}, not {self.on!r}."
+            )
+        for cls, reaction in self.on.items():
+            if reaction not in _REACTIONS:
+                raise EventDefinitionError(
+                    f"Retry(on=...) says what follows {cls.__name__} as one of {_REACTIONS}, not {reaction!r}."
+                )
+            if cls in self.outage or cls is RetryLater:
+                raise EventDefinitionError(f"Retry(on=...) names {cls.__name__}, which is waited out already.")
+            if issubclass(cls, BaseExceptionGroup):
+                raise EventDefinitionError(
+                    f"Retry(on=...) names {cls.__name__}: what counts of a group is what is in it."
+                )
+        object.__setattr__(self, "on", dict(self.on))  # what the caller does with theirs changes nothing
 
     def after_failure(self, error: BaseException, attempt: int, jitter: Jitter, *, tries: int | None = None) -> Verdict:
         """What to do now that `attempt` (from 1) failed with `error`.
@@ -139,17 +193,40 @@ class Retry:
         `tries` is the number of times it ran, outages included: what the wait grows with during an
         outage, where `attempt` stands still.
         """
-        if all(isinstance(leaf, (RetryLater, *self.outage)) for leaf in _leaves(error)):
-            return self._wait_out(error, tries or attempt, jitter)
-        if self.attempts is not None and attempt >= self.attempts:
-            return GiveUp()
-        return Again(self._pause(attempt, jitter), counts=True)
+        match self._kind(error):
+            case "outage":
+                return self._wait_out(error, tries or attempt, jitter)
+            case "discard":
+                return Discard()
+            case "pause":
+                return Pause()
+            case "retry" if self.attempts is None or attempt < self.attempts:
+                return Again(self._wait(attempt, jitter), counts=True)
+            case _:
+                return GiveUp()
+
+    def pauses(self, error: BaseException) -> bool:
+        """True if nothing more is to be tried after this error."""
+        return bool(self.on) and self._kind(error) == "pause"
+
+    def _kind(self, error: BaseException) -> _Kind:
+        """What follows an error: of a group, the gravest of what is in it."""
+        kinds: set[_Kind] = {self._kind_of(type(leaf)) for leaf in _leaves(error)}
+        return min(kinds, key=_GRAVEST_FIRST.index)
+
+    def _kind_of(self, cls: type[BaseException]) -> _Kind:
+        for base in cls.__mro__:
+            if (reaction := self.on.get(base)) is not None:
+                return reaction
+            if base is RetryLater or base in self.outage:
+                return "outage"
+        return "retry"
 
     def _wait_out(self, error: BaseException, failure: int, jitter: Jitter) -> Again:
         asked = [leaf.seconds for leaf in _leaves(error) if isinstance(leaf, RetryLater)]
-        return Again(max(asked) if asked else self._pause(failure, jitter), counts=False)
+        return Again(max(asked) if asked else self._wait(failure, jitter), counts=False)
 
-    def _pause(self, failure: int, jitter: Jitter) -> float:
+    def _wait(self, failure: int, jitter: Jitter) -> float:
         try:
             return _seconds("A backoff", self.backoff(failure, jitter))
         except BaseException as error:
@@ -172,6 +249,10 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, Mapping)
 
 
 def _is_exceptions(value: object) -> bool:

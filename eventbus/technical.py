@@ -1,4 +1,4 @@
-"""What delivery tells of itself: technical events, emitted and never stored.
+"""What delivery tells of itself: technical events, emitted and not stored, but for what a person does.
 
 Anyone can `bus.on` them, a UI, an alert, telemetry; they are built only when somebody listens.
 """
@@ -55,6 +55,39 @@ class DeliveryDead:
     error: str
 
 
+@event(name="eventbus.DeliveryDiscarded", kind="technical")
+class DeliveryDiscarded:
+    """A handler failed with an error that its `Retry(on=...)` says to discard: counted, and not tried again."""
+
+    subscription: str
+    event_id: str
+    event_type: str
+    position: int
+    attempt: int
+    error: str
+
+
+@event(name="eventbus.DeliveryRevived", kind="technical")
+class DeliveryRevived:
+    """A person has a dead letter tried again, with all its attempts before it."""
+
+    subscription: str
+    event_id: str
+    event_type: str
+    position: int
+
+
+@event(name="eventbus.SubscriptionPaused", kind="technical")
+class SubscriptionPaused:
+    """A handler failed with an error that its `Retry(on=...)` says to pause for; this event stays first."""
+
+    subscription: str
+    event_id: str
+    event_type: str
+    position: int
+    error: str
+
+
 @event(name="eventbus.DeliveryHeld", kind="technical")
 class DeliveryHeld:
     """A delivery waits behind a retrying or dead one of the same order key."""
@@ -93,3 +126,50 @@ class ProjectionSwapped:
 
     projection: str
     generation: int
+
+
+@event(name="eventbus.DeadLetterRetried", kind="technical")
+class DeadLetterRetried:
+    """A person had a dead letter tried again. Stored, caused by the event it is about."""
+
+    subscription: str
+    event_id: str
+    event_type: str
+    position: int
+    who: str
+    why: str | None
+
+
+@event(name="eventbus.DeadLetterEdited", kind="technical")
+class DeadLetterEdited:
+    """A person gave a dead letter another payload; the log keeps the event as it was. Stored."""
+
+    subscription: str
+    event_id: str
+    event_type: str
+    position: int
+    who: str
+    why: str | None
+    payload: str
+
+
+@event(name="eventbus.DeadLetterDiscarded", kind="technical")
+class DeadLetterDiscarded:
+    """A person gave a delivery up, a dead letter or one held behind it, in this run of the subscription. Stored."""
+
+    subscription: str
+    event_id: str
+    event_type: str
+    position: int
+    who: str
+    why: str
+    run: int
+
+
+@event(name="eventbus.DeadLettersAlert", kind="technical")
+class DeadLettersAlert:
+    """A subscription's dead letters have crossed a threshold: how many there are, and since when the `oldest`."""
+
+    subscription: str
+    count: int
+    oldest: str

@@ -14,7 +14,7 @@ import attrs
 from eventbus.clock import Bell, format_uuid7, iso
 from eventbus.errors import EventDefinitionError
 from eventbus.events import Envelope, EventType, TypeName, event_type
-from eventbus.handlers import Context
+from eventbus.handlers import Context, Kept, Steps
 
 if TYPE_CHECKING:
     from eventbus.store.transaction import Transaction
@@ -121,18 +121,35 @@ class _Callback:
 
 
 class RecordingContext(Context):
-    """A Context without a bus: what the handler publishes is checked as a bus would, and kept in `published`."""
+    """A Context without a bus: what the handler publishes is checked as a bus would, and kept in `published`.
 
-    __slots__ = ("published",)
+    Its steps run; their results are in `steps`, by name."""
+
+    __slots__ = ("published", "steps")
 
     def __init__(self, envelope: Envelope, **options: Any) -> None:
         self.published: list[Any] = []
-        super().__init__(envelope, publish=self._record, **options)
+        self.steps: dict[str, Any] = {}
+        steps = None if options.get("transaction") is not None else Steps(_Shelf(self.steps))
+        super().__init__(envelope, publish=self._record, steps=steps, **options)
 
     def _record(self, event: object, **options: Any) -> str:
         event_type(type(event)).encode(event, _MAX_PAYLOAD)
         self.published.append(event)
         return _id(self.envelope.position + len(self.published))
+
+
+@attrs.frozen
+class _Shelf:
+    """Keeps the results themselves."""
+
+    results: dict[str, Any]
+
+    def find(self, name: str) -> Kept | None:
+        return None
+
+    def keep(self, name: str, text: str | None, result: Any) -> None:
+        self.results[name] = result
 
 
 def context(

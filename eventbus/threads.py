@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from contextvars import copy_context
+from typing import Any, Generic, Literal, TypeVar
 
 IDLE_SECONDS = 10.0  # a thread that was idle this long ends; the next work starts another
 HUNG_SECONDS = 10.0  # a thread that was busy this long does not count towards its pool's limit
@@ -199,3 +201,66 @@ def running_loop() -> object | None:
     # Another thread may be importing asyncio at this moment: what is not there yet cannot run here.
     get = getattr(sys.modules.get("asyncio.events"), "_get_running_loop", None)
     return None if get is None else get()
+
+
+# What a thread of ours waits for. "open": the file. "wait": handlers, or transactions that are open, so
+# that any number of such threads may stand still. "turn": a transaction's own begin and end, which wait
+# for none of these and so always get a thread.
+Purpose = Literal["open", "wait", "turn"]
+
+
+def _make_helpers() -> dict[Purpose, Pool]:
+    return {
+        "open": Pool("eventbus-helper", limit=4),
+        "wait": Pool("eventbus-helper", limit=1000),
+        "turn": Pool("eventbus-helper", limit=4),
+    }
+
+
+_helpers = _make_helpers()
+
+
+def _renew_helpers() -> None:
+    """In a fork: the threads of the parent are not there."""
+    global _helpers
+    _helpers = _make_helpers()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_helpers)
+
+
+def aside(thunk: Callable[[], None], purpose: Purpose) -> None:
+    """Run something that waits on a thread of ours."""
+    _helpers[purpose].run(thunk)
+
+
+async def off_the_loop(function: Callable[[], T], purpose: Purpose = "wait") -> T:
+    """Run something that waits on a thread of ours, in the context of the caller."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: Callable[[], None]) -> None:
+        if not future.done():
+            result()
+
+    def back(result: Callable[[], None]) -> None:
+        try:
+            loop.call_soon_threadsafe(settle, result)
+        except RuntimeError:  # the loop was closed: nobody waits any more
+            _log.debug("a result came back to a closed loop", exc_info=True)
+
+    def run() -> None:
+        try:
+            value = function()
+        except BaseException as error:
+            failure = error
+            back(lambda: future.set_exception(failure))
+        else:
+            back(lambda: future.set_result(value))
+
+    context = copy_context()
+    aside(lambda: context.run(run), purpose)
+    return await future

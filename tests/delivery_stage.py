@@ -7,7 +7,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from eventbus import Context, EventBus, event
+from eventbus import Context, EventBus, Retry, event
+from eventbus.dead_letters import DeadLetter
 from eventbus.testing import FakeClock
 
 
@@ -73,3 +74,24 @@ def accounted(bus: EventBus, name: str) -> int:
     """Handled, retrying, held, dead and waiting deliveries: together as many as matching events were read."""
     subscription = bus.subscriptions[name]
     return subscription.row.handled + sum(subscription.counts.values())
+
+
+ONCE = Retry(attempts=1)
+ORDERS = (Placed("a", 1), Placed("a", 2), Placed("b", 3), Placed("a", 4))
+
+
+def stuck(bus: EventBus, handler: Any, *events: object, **how: Any) -> EventBus:
+    """A bus whose subscription "stock" has been given these events."""
+    bus.subscribe("stock", Placed, Counted, handler=handler, **{"retry": ONCE, **how})
+    bus.publish_many(list(events))
+    bus.drain()
+    return bus
+
+
+def positions(letters: list[DeadLetter]) -> list[int]:
+    return [letter.position for letter in letters]
+
+
+def audit(bus: EventBus) -> list[Any]:
+    """What was recorded of people's actions."""
+    return [envelope.event for envelope in bus.log.read(types="eventbus.*")]

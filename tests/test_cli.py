@@ -214,10 +214,10 @@ def test_nothing_of_a_payload_is_missing_in_show(sample: SampleLog) -> None:
 
 def test_subscriptions_show_how_far_each_is_and_what_is_stuck(file: Path) -> None:
     out = run("subscriptions", file).out
-    assert re.search(r"^NAME +STATE +BEHIND +HANDLED +RETRY +WAIT +HELD +DEAD +NEXT +ORDER$", out, re.M)
-    assert re.search(r"^audit +paused +6 +· +· +· +· +· +stream\n  └ paused by a person$", out, re.M)
-    assert re.search(r"^payments +active +· +1 +· +· +1 +1 +stream\n  └ CardRefused: no such card$", out, re.M)
-    assert re.search(r"^plugin-mail/receipts +active +1 +2 +1 +· +· +· +in \d.* +stream$", out, re.M)
+    assert re.search(r"^NAME +STATE +BEHIND +HANDLED +RETRY +WAIT +HELD +DEAD +NEXT +ORDER +OWNER$", out, re.M)
+    assert re.search(r"^audit +paused +6 +· +· +· +· +· +stream +·\n  └ paused by a person$", out, re.M)
+    assert re.search(r"^payments +active +· +1 +· +· +1 +1 +stream +·\n  └ CardRefused: no such card$", out, re.M)
+    assert re.search(r"^plugin-mail/receipts +active +1 +2 +1 +· +· +· +in \d.* +stream +·$", out, re.M)
     assert re.search(r"^sales \[projection\] +active", out, re.M)
 
 

@@ -214,18 +214,19 @@ def test_long_values_are_wrapped_and_not_cut(tmp_path: Path, command: list[str],
     assert "Long" + long[:180] in together
 
 
-FULL = ["NAME", "STATE", "BEHIND", "HANDLED", "RETRY", "WAIT", "HELD", "DEAD", "NEXT", "ORDER"]
+FULL = ["NAME", "STATE", "BEHIND", "HANDLED", "RETRY", "WAIT", "HELD", "DEAD", "NEXT", "ORDER", "OWNER"]
 
 
 @pytest.mark.parametrize(
     ("columns", "left_out"),
     [
         (120, []),
-        (80, []),
-        (75, ["ORDER"]),
-        (66, ["ORDER", "WAIT"]),
-        (60, ["ORDER", "WAIT", "HANDLED"]),
-        (40, ["ORDER", "WAIT", "HANDLED", "RETRY", "HELD"]),
+        (87, []),
+        (80, ["ORDER"]),
+        (72, ["ORDER", "OWNER"]),
+        (66, ["ORDER", "OWNER", "WAIT"]),
+        (60, ["ORDER", "OWNER", "WAIT", "HANDLED"]),
+        (40, ["ORDER", "OWNER", "WAIT", "HANDLED", "RETRY", "HELD"]),
     ],
 )
 def test_a_narrow_terminal_leaves_out_what_weighs_least_and_never_when_it_goes_on(

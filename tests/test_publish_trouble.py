@@ -227,7 +227,7 @@ def test_each_publish_of_a_group_commit_hears_that_the_file_was_moved(tmp_path):
 def test_what_is_committed_is_reported_as_stored_whatever_fails_afterwards(tmp_path, monkeypatch):
     monkeypatch.setattr("eventbus.store.checkpoint.ENOUGH_FRAMES", 8)  # every commit is followed by a checkpoint
     bus = EventBus(tmp_path / "shop.db", delivery="manual")
-    monkeypatch.setattr("eventbus.store.storage.connect", _broken)
+    monkeypatch.setattr("eventbus.store.readers.connect", _broken)
     assert bus.publish(Placed(1)).position == 1
     with bus.transaction() as tx:
         tx.publish(Paid(2))
@@ -240,7 +240,7 @@ def test_what_is_committed_is_reported_as_stored_whatever_fails_afterwards(tmp_p
 def test_closing_closes_all_connections_even_if_the_last_checkpoint_fails(tmp_path, monkeypatch):
     bus = EventBus(tmp_path / "shop.db", delivery="manual")
     bus.publish(Placed(1))
-    monkeypatch.setattr("eventbus.store.storage.connect", _broken)
+    monkeypatch.setattr("eventbus.store.readers.connect", _broken)
     bus.close()
     assert [each.name for each in tmp_path.iterdir()] == ["shop.db"]
 
@@ -255,7 +255,7 @@ def test_closing_while_somebody_else_writes_closes_all_and_waits_no_longer_than_
     bus.close(timeout=0)
     other.execute("ROLLBACK")
     other.close()
-    assert [each.name for each in tmp_path.iterdir()] == ["shop.db"]
+    assert {each.name for each in tmp_path.iterdir()} == {"shop.db", "shop.db-lock"}
 
 
 def test_an_unexpected_error_before_storing_reaches_everybody_who_waits_for_the_writer(bus, monkeypatch):

@@ -148,7 +148,7 @@ def test_steps_needs_a_step():
 def test_a_retry_is_a_value():
     assert Retry() == Retry(attempts=5, backoff=exponential(1, 2, 300), outage=())
     assert len({Retry(backoff=steps(1, 5)), Retry(backoff=steps(1.0, 5.0))}) == 1
-    assert repr(Retry(backoff=steps(1, 5))) == "Retry(attempts=5, backoff=steps(1, 5), outage=())"
+    assert repr(Retry(backoff=steps(1, 5))) == "Retry(attempts=5, backoff=steps(1, 5), outage=(), on={})"
     assert repr(exponential(0.5)) == "exponential(first=0.5, factor=2, cap=300)"
     with pytest.raises(AttributeError):
         Retry().attempts = 3  # type: ignore[misc]

@@ -192,6 +192,25 @@ bus.subscribe("h", Placed, handler=take_other)  # wrong
 bus.subscribe("i", Placed, Shipped, handler=window.save)  # wrong
 
 
+# --- steps ---
+
+def charge(order_id: str, *, times: int = 1) -> int:
+    return times
+
+async def charge_async(order_id: str) -> int:
+    return 1
+
+def step_by_step(placed: Placed, context: Context) -> int:
+    context.step("charge", charge, 7)  # wrong
+    context.step("charge", charge, "o-1").upper()  # wrong
+    return context.step("charge", charge, placed.order_id, times=2)
+
+async def step_by_step_async(placed: Placed, context: Context) -> int:
+    (await context.step("charge", charge_async, "o-1")).upper()  # wrong
+    await context.step("charge", charge_async, 7)  # wrong
+    return await context.step("charge", charge_async, placed.order_id)
+
+
 # --- projections ---
 
 class Sales:

@@ -12,33 +12,30 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from eventbus import technical
-from eventbus.bus.transacting import refuse_in_transaction
+from eventbus.bus import engines
+from eventbus.bus.declaring import Declared
 from eventbus.clock import Deadline
 from eventbus.delivery import message
 from eventbus.dispatch import Live, LiveFailure, Place, is_exit, raisable, scheduled
 from eventbus.engine import Engine, Settings, run_all
-from eventbus.engine.definitions import Definition, refuse_other
 from eventbus.engine.emitting import emitted
 from eventbus.errors import BusClosed, EventDefinitionError, ForkedBus, WaitTimeout, WouldDeadlock
 from eventbus.events import Envelope, Vocabulary
 from eventbus.handlers import Context, ProjectionDeclaration, Registration, SubscriptionDeclaration
-from eventbus.projections.rebuilding import ProjectionDefinition, Rebuilds
+from eventbus.projections.rebuilding import Rebuilds
 from eventbus.store.location import Location
-from eventbus.store.transaction import inside
-from eventbus.threads import Batches, running_loop
-from eventbus.worker import subscribing
+from eventbus.store.migrating import migrate
+from eventbus.threads import Batches
 from eventbus.worker.attempts import delivering
 from eventbus.worker.loop import BusLoop
-from eventbus.worker.subscribing import SubscriptionWork
-from eventbus.worker.work import Work
 
 if TYPE_CHECKING:
     import sqlite_utils
 
+    from eventbus.dead_letters import Alerts, DeadLetters
+
 _log = logging.getLogger("eventbus.bus")
 
-_engines: dict[tuple[int, int], Engine] = {}
-_opening = threading.RLock()
 _known: weakref.WeakSet[Attachment] = weakref.WeakSet()
 
 EXIT_SECONDS = 2.0  # what handlers get to finish when the interpreter exits without a close
@@ -58,7 +55,7 @@ class Attachment:
         self.settings, self.vocabulary = settings, Vocabulary()
         self._path, self._adopt, self._migrations = path, adopt, migrations
         self._lock = threading.RLock()
-        self._definitions: list[Definition] = []
+        self._declared = Declared(self.vocabulary)
         self._failures: list[Exception] = []
         self._pid = os.getpid()
         self._is_migrating = False
@@ -66,6 +63,7 @@ class Attachment:
         self.closed = False
         self.live = Live(vocabulary=self.vocabulary, spawn=self._spawn, failed=self._failed)
         self._rebuilds: Rebuilds | None = None
+        self._alerts: Alerts | None = None
         self._own_loop = BusLoop()  # for what is emitted before a file is opened
         self._teller: Batches[Callable[[], object]] = Batches("eventbus-teller", run_all)
         self.finish: Callable[[float], object] = lambda seconds: None  # what has to be stored before the end
@@ -95,43 +93,33 @@ class Attachment:
                 "A migration uses the bus it belongs to, which is open only once the migrations are done.",
                 hint="Use the db that the migration is given, and publish when the bus is open.",
             )
-        location = Location.of(self._path)
-        with _opening:
-            engine = self._join(location) if not location.memory else None
-            if engine is None:
-                engine = Engine(location, self.settings, self.vocabulary, adopt=self._adopt)
-                self._migrate(engine, new=True)
-                if (key := _key(location)) is not None:
-                    _engines[key] = engine
-            else:
-                self._migrate(engine, new=False)
-            engine.users += 1
+        engine = engines.enter(Location.of(self._path), self._join, self._open)
         engine.hearers.append(self)
         self._rebuilds = engine.rebuilds(self._make_rebuilds)
-        for definition in self._definitions:
-            engine.definitions.add(definition)
+        self._declared.give_to(engine)
         self.attached = engine
         return engine
 
-    def _join(self, location: Location) -> Engine | None:
-        """The engine that has this file open already; its settings have to be ours."""
-        key = _key(location)
-        engine = _engines.get(key) if key is not None else None
-        if engine is None or engine.closed:
-            return None
+    def _open(self) -> Engine:
+        engine = Engine(Location.of(self._path), self.settings, self.vocabulary, adopt=self._adopt)
+        self._migrate(engine, new=True)
+        return engine
+
+    def _join(self, engine: Engine) -> None:
+        """Use the engine that has the file open already; its settings have to be ours."""
         if engine.settings != self.settings:
             raise EventDefinitionError(
-                f"Another EventBus of this process has {location.path} open with other settings.",
+                f"Another EventBus of this process has {engine.storage.path} open with other settings.",
                 hint="Give both the same durability, delivery, errors, max_payload and clock.",
             )
         self.vocabulary.join(engine.vocabulary)
-        return engine
+        self._migrate(engine, new=False)
 
     def _migrate(self, engine: Engine, *, new: bool) -> None:
         try:
             if self._migrations is not None:
                 self._is_migrating = True
-                engine.storage.migrate(self._migrations)
+                migrate(engine.storage, self._migrations)
         except BaseException:
             if new:
                 engine.close(0)
@@ -156,6 +144,26 @@ class Attachment:
         assert self._rebuilds is not None
         return self._rebuilds
 
+    def dead_letters(self, source: str) -> DeadLetters:
+        """The dead letters of the log; what a person does is recorded as coming from `source`."""
+        from eventbus.dead_letters import Alerts, DeadLetters
+
+        engine = self.engine()
+        engine.settle()
+        with self._lock:
+            if self._alerts is None:
+                self._alerts = Alerts(engine.storage, engine.emit_technical)
+                engine.between.append(self._alerts.look)
+        return DeadLetters(
+            engine.storage,
+            source=source,
+            max_payload=self.settings.max_payload,
+            changed=engine.pump.roster.reload,
+            announce=engine.announce,
+            emit=engine.emit_technical,
+            alerts=self._alerts,
+        )
+
     # -- declarations ------------------------------------------------------------------------------
     def define(
         self, declaration: SubscriptionDeclaration | ProjectionDeclaration, publish: Callable[..., Any]
@@ -165,42 +173,7 @@ class Attachment:
         On a loop, and inside another log's transaction, nothing may wait for the file: whoever publishes next does.
         """
         self.check_open()
-        # It could be recorded only after the transaction, and would miss silently what that publishes.
-        verb = "subscribe" if isinstance(declaration, SubscriptionDeclaration) else "project"
-        refuse_in_transaction(self.attached, verb, f"Call {verb} before the with block.")
-        definition: _Subscription | ProjectionDefinition
-        if isinstance(declaration, SubscriptionDeclaration):
-            definition = _Subscription(declaration, self.vocabulary, publish)
-        else:
-            definition = ProjectionDefinition(declaration.projection, declaration.refused)
-        with self._lock:
-            others = [each for each in self._definitions if each.name == definition.name]
-            for other in others:
-                refuse_other(other, definition)
-                self._undefine(other)
-            self._add(definition)
-        if self.attached is not None and running_loop() is None and inside() is None:
-            try:
-                self.attached.definitions.settle(definition)
-            except BaseException:  # it is declared or it is not: whoever asked has nothing to close
-                with self._lock:
-                    self._undefine(definition)
-                    for other in others:
-                        self._add(other)
-                raise
-        return Registration(lambda: self._undefine(definition))
-
-    def _add(self, definition: Definition) -> None:
-        self._definitions.append(definition)
-        if self.attached is not None:
-            self.attached.definitions.add(definition)
-
-    def _undefine(self, definition: Definition) -> None:
-        with self._lock:
-            if definition in self._definitions:
-                self._definitions.remove(definition)
-                if self.attached is not None:
-                    self.attached.definitions.remove(definition)
+        return self._declared.define(declaration, publish)
 
     # -- live handlers -----------------------------------------------------------------------------
     def hears(self, cls: type) -> bool:
@@ -325,36 +298,14 @@ class Attachment:
         self._raise_scheduled()
 
     def _leave(self, engine: Engine, timeout: float) -> None:
-        with _opening:
-            engine.users -= 1
-            last = engine.users <= 0
-            if last:
-                for key in [key for key, each in _engines.items() if each is engine]:
-                    del _engines[key]
-        if last:
+        if engines.leave(engine):
             engine.close(timeout)
         else:
-            for definition in list(self._definitions):
-                engine.definitions.remove(definition)
+            self._declared.take_from(engine)
         if self in engine.hearers:
             engine.hearers.remove(self)
-
-
-class _Subscription:
-    """A declared subscription; implements `engine.Definition`."""
-
-    def __init__(
-        self, declaration: SubscriptionDeclaration, vocabulary: Vocabulary, publish: Callable[..., Any]
-    ) -> None:
-        self.declaration, self._vocabulary = declaration, vocabulary
-        self._work = SubscriptionWork(declaration, publish)
-        self.name, self.qualified = declaration.name, declaration.callee.qualified
-        self.refused = declaration.refused
-
-    def settle(self, connection: Any, now: str) -> dict[int, Work]:
-        """Bring its row in line."""
-        row = subscribing.settle(connection, self.declaration, self._vocabulary, now)
-        return {row.id: self._work}
+        if self._alerts is not None:
+            engine.between.remove(self._alerts.look)
 
 
 @contextmanager
@@ -366,28 +317,6 @@ def after(error: BaseException | None) -> Generator[None, None, None]:
         if error is None:
             raise
         _log.exception("closing failed, after the with block had")
-
-
-def _key(location: Location) -> tuple[int, int] | None:
-    """The device and inode of a file that exists."""
-    if location.path is None:
-        return None
-    try:
-        found = os.stat(location.path)
-    except OSError:  # no such file, or one that opening will refuse with the reason
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _forget_parents_engines() -> None:
-    """In a fork: its own buses open the file anew, and no lock is held by a thread that is not there."""
-    global _opening
-    _engines.clear()
-    _opening = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_parents_engines)
 
 
 @atexit.register

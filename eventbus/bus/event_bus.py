@@ -17,7 +17,7 @@ from eventbus.bus.plugged import Plugged
 from eventbus.bus.publishing import Publishing
 from eventbus.bus.readers import ProjectionView, Subscription, Subscriptions, name_of
 from eventbus.bus.settings import app_folder, check_settings, source_of
-from eventbus.bus.transacting import OpenTransaction, off_the_loop, refuse_in_transaction, refuse_on_a_loop
+from eventbus.bus.transacting import OpenTransaction, refuse_in_transaction, refuse_on_a_loop
 from eventbus.clock import Clock, SystemClock
 from eventbus.engine import Delivery, Settings
 from eventbus.events import Receipt
@@ -25,6 +25,7 @@ from eventbus.handlers import Declaration, Handlers, LiveDeclaration, Registrati
 from eventbus.store.append import Appended
 from eventbus.store.drafter import PublishOptions, check_options
 from eventbus.store.storage import Durability
+from eventbus.threads import off_the_loop
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import blinker
     import sqlite_utils
 
+    from eventbus.dead_letters import DeadLetters
     from eventbus.plugins import LoadedPlugin
 
 CLOSE_SECONDS = 5.0
@@ -282,6 +284,11 @@ class EventBus(Handlers):
             frozenset({"projection"}),
         )
 
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Deliveries that are out of attempts: `list`, `get`, `retry`, `edit`, `discard`."""
+        return self._attachment.dead_letters(self.source)
+
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
         """Rows of a read-only query as dicts: projections, the app's own tables, the log's."""
         return self._attachment.engine().storage.query(sql, parameters)
@@ -297,7 +304,7 @@ class EventBus(Handlers):
     def wait_for(self, which: str | int | Receipt, subscription: object, timeout: float | None = 5.0) -> DeliveryStatus:
         """Block until an event is settled for a subscription or projection, at most `timeout` seconds (None: no end).
 
-        Returns "handled", "dead", "held" (behind a dead one) or "not_applicable"; raises WaitTimeout.
+        Returns "handled", "discarded", "dead", "held" (behind a dead one) or "not_applicable"; raises WaitTimeout.
         """
         refuse_in_transaction(self._attachment.attached, "wait_for", "Wait after the with block.")
         refuse_on_a_loop("wait_for", "await bus.wait_for_async(...)")

@@ -7,25 +7,25 @@ import sqlite3
 from datetime import datetime
 from typing import Any
 
-from eventbus.bus.transacting import off_the_loop
 from eventbus.clock import Deadline, from_iso
 from eventbus.engine import Engine
 from eventbus.errors import EventBusError, WaitTimeout
 from eventbus.events import Receipt
-from eventbus.store import deliveries, reading, subscriptions
+from eventbus.store import deliveries, letters, reading, subscriptions
 from eventbus.store.subscriptions import SubscriptionRow
+from eventbus.threads import off_the_loop
 from eventbus.worker.matching import Matching
 
 POLL = 0.5  # seconds between looks at the file while waiting for what another process delivers
 
-SETTLED = frozenset({"handled", "dead", "held", "not_applicable"})
+SETTLED = frozenset({"handled", "discarded", "dead", "held", "not_applicable"})
 
 
 class DeliveryStatus(str):
     """What has become of an event for one subscription, as a word with facts.
 
-    The word is "handled", "waiting", "retrying", "held", "dead" or "not_applicable"; `due` says when a
-    retry comes, `attempts` and `error` what happened so far; `final` that waiting longer changes nothing.
+    The word is "handled", "discarded", "waiting", "retrying", "held", "dead" or "not_applicable"; `due`
+    says when a retry comes, `attempts` and `error` what happened so far; `final` that waiting longer changes nothing.
     """
 
     due: datetime | None
@@ -152,6 +152,8 @@ class Following:
             if position <= row.start or not matching.concerns(type_id, position):
                 return DeliveryStatus("not_applicable")
             if position <= row.cursor or matching.was_seen(type_id, position):
+                if self._was_discarded(connection, row, position):
+                    return DeliveryStatus("discarded")
                 other = matching.is_other(self._engine.storage.names.type_named(type_id))
                 return DeliveryStatus("not_applicable" if other else "handled")
             return self._behind(connection, row)
@@ -162,6 +164,10 @@ class Following:
             head = deliveries.head_of_key(connection, row.id, delivery.order_key)
             return DeliveryStatus("held", final=head is not None and head.state == "dead", **facts)
         return DeliveryStatus(delivery.state, **facts)
+
+    def _was_discarded(self, connection: sqlite3.Connection, row: SubscriptionRow, position: int) -> bool:
+        event = reading.one(connection, position)
+        return event is not None and letters.was_discarded(connection, event[1], row)
 
     def _behind(self, connection: sqlite3.Connection, row: SubscriptionRow) -> DeliveryStatus:
         """Not reached yet; behind a dead delivery where the whole log is one order."""

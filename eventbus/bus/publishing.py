@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventbus.bus.attaching import Attachment
 from eventbus.bus.replaying import caught
-from eventbus.bus.transacting import off_the_loop, refuse_in_transaction
+from eventbus.bus.transacting import refuse_in_transaction
 from eventbus.dispatch import Place, caller
 from eventbus.engine import Engine
 from eventbus.engine.emitting import emitted
@@ -16,7 +16,7 @@ from eventbus.events import Receipt, is_event
 from eventbus.store.append import Appended, Draft
 from eventbus.store.drafter import Drafter
 from eventbus.store.writer import Request
-from eventbus.threads import Batches
+from eventbus.threads import Batches, off_the_loop
 
 if TYPE_CHECKING:
     import asyncio

@@ -62,6 +62,15 @@ class Subscription:
             return "building" if deliveries.stop(connection, successor.id) is None else "failed"
 
     @property
+    def owner(self) -> str | None:
+        """The process that delivers it, as "pid 123"; None if no process has delivered it or all have closed.
+
+        One that was killed is named until another takes over.
+        """
+        with self._engine.storage.reading() as connection:
+            return subscriptions.owner(connection, self.row.id)
+
+    @property
     def cursor(self) -> int:
         """Up to this position everything is handled, or has a delivery that is retrying, held or dead."""
         return self.row.cursor
@@ -87,7 +96,7 @@ class Subscription:
         with self._engine.storage.writing() as connection:
             row = self._shown(connection)
             subscriptions.set_state(connection, row.id, state, reason, iso(self._engine.clock.time()))
-        self._engine.pump.reload(row.id)
+        self._engine.pump.roster.reload(row.id)
 
     def forget(self) -> None:
         """Remove it with its cursor and deliveries; subscribing again starts anew."""
@@ -112,7 +121,7 @@ class Subscription:
         refuse_in_transaction(self._engine, "replay", AFTERWARDS)
         refuse_on_a_loop("replay", "await asyncio.to_thread(...)")
         row = self.row
-        work = self._engine.pump.works().get(row.id)
+        work = self._engine.pump.roster.works().get(row.id)
         if work is None:
             raise EventBusError(f"No handler is declared for {self.name!r} in this process.")
         return replay(self._engine, row, work, envelopes)

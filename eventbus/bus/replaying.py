@@ -11,11 +11,12 @@ import attrs
 
 from eventbus.engine import Engine
 from eventbus.events import Envelope
-from eventbus.handlers import Context, handling
+from eventbus.handlers import Context, Steps, handling
 from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.store.transaction import Transaction, open_transaction
 from eventbus.worker.matching import Matching
 from eventbus.worker.passing import is_passed
+from eventbus.worker.shelves import ReplayShelf
 from eventbus.worker.work import Work
 
 caught: ContextVar[list[Any] | None] = ContextVar("caught", default=None)
@@ -34,8 +35,8 @@ class Replayed:
 def replay(engine: Engine, row: SubscriptionRow, work: Work, envelopes: Iterator[Envelope]) -> Iterator[Replayed]:
     """Hand events to a handler again, in log order; the cursor and the deliveries stay as they are.
 
-    What it writes through `ctx.tx` is rolled back and what it publishes is caught. Effects outside the
-    file are real.
+    What it writes through `ctx.tx` is rolled back and what it publishes is caught. Steps whose
+    result is kept are not run, and none is kept. Effects outside the file are real.
     """
     matching = Matching(row.types)
     for envelope in envelopes:
@@ -45,20 +46,22 @@ def replay(engine: Engine, row: SubscriptionRow, work: Work, envelopes: Iterator
         if not is_passed(matching, engine.storage.names, engine.storage.names.type_named(envelope.type_id)):
             published: list[Any] = []
             try:
-                _run(engine, work, envelope, published)
+                _run(engine, row, work, envelope, published)
             except (Exception, SystemExit) as error:
                 yield Replayed(envelope, published, error)
             else:
                 yield Replayed(envelope, published)
 
 
-def _run(engine: Engine, work: Work, envelope: Envelope, published: list[Any]) -> None:
+def _run(engine: Engine, row: SubscriptionRow, work: Work, envelope: Envelope, published: list[Any]) -> None:
     tokens = handling.set(envelope), caught.set(published)
     try:
         if work.kind == "transactional":
             _run_in_transaction(engine, work, envelope, published)
             return
-        result = work.call(envelope.event, Context(envelope, is_replay=True, publish=_catcher(published)))
+        steps = Steps(ReplayShelf(engine.storage, row.id, envelope.position))
+        context = Context(envelope, is_replay=True, publish=_catcher(published), steps=steps)
+        result = work.call(envelope.event, context)
         if inspect.iscoroutine(result):
             engine.loop.spawn(result).result()
     finally:

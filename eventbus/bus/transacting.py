@@ -7,9 +7,9 @@ import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from contextvars import Token, copy_context
+from contextvars import Token
 from types import TracebackType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from eventbus.clock import iso
 from eventbus.engine import Engine
@@ -19,39 +19,11 @@ from eventbus.store.drafter import Drafter
 from eventbus.store.guest import Guest
 from eventbus.store.transaction import Transaction, open_transaction, still_there
 from eventbus.store.turnstile import Turn
-from eventbus.threads import Pool, running_loop
+from eventbus.threads import aside, off_the_loop, running_loop
 
 T = TypeVar("T")
 
 _log = logging.getLogger("eventbus.bus")
-
-_ONE_EACH = "Write `with bus.transaction() as tx` anew for each."
-
-# What a thread of ours waits for. "open": the file. "wait": handlers, or transactions that are open, so
-# that any number of such threads may stand still. "turn": a transaction's own begin and end, which wait
-# for none of these and so always get a thread.
-Purpose = Literal["open", "wait", "turn"]
-
-
-def _make_helpers() -> dict[Purpose, Pool]:
-    return {
-        "open": Pool("eventbus-helper", limit=4),
-        "wait": Pool("eventbus-helper", limit=1000),
-        "turn": Pool("eventbus-helper", limit=4),
-    }
-
-
-_helpers = _make_helpers()
-
-
-def _renew_helpers() -> None:
-    """In a fork: the threads of the parent are not there."""
-    global _helpers
-    _helpers = _make_helpers()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_helpers)
 
 
 class OpenTransaction:
@@ -180,7 +152,7 @@ class OpenTransaction:
             self._end_of_stay.close()
         if commit:
             self._stay.engine.note(stored)
-            self._stay.engine.pump.bell.ring()
+            self._stay.engine.stored()
         return stored
 
 
@@ -283,7 +255,7 @@ class _Handover(Generic[T]):
         with self._lock:
             self._is_dropped, done = True, list(self._done)
         for value in done:
-            _helpers["turn"].run(lambda value=value: self._let_go(value))  # type: ignore[misc]
+            aside(lambda value=value: self._let_go(value), "turn")  # type: ignore[misc]
 
     def _run(self) -> T:
         try:
@@ -301,34 +273,3 @@ class _Handover(Generic[T]):
 
     def _let_go(self, value: T) -> None:
         self._dropped(value)
-
-
-async def off_the_loop(function: Callable[[], T], purpose: Purpose = "wait") -> T:
-    """Run something that waits on a thread of ours, in the context of the caller."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: Callable[[], None]) -> None:
-        if not future.done():
-            result()
-
-    def back(result: Callable[[], None]) -> None:
-        try:
-            loop.call_soon_threadsafe(settle, result)
-        except RuntimeError:  # the loop was closed: nobody waits any more
-            _log.debug("a result came back to a closed loop", exc_info=True)
-
-    def run() -> None:
-        try:
-            value = function()
-        except BaseException as error:
-            failure = error
-            back(lambda: future.set_exception(failure))
-        else:
-            back(lambda: future.set_result(value))
-
-    context = copy_context()
-    _helpers[purpose].run(lambda: context.run(run))
-    return await future

@@ -85,7 +85,7 @@ def log(
 ) -> None:
     """List the events of a log, the oldest first."""
     screen, look = Screen.of(as_json=as_json), Look(locate(file, app))
-    filters = Filters(types, Selection(after=after, until=until, stream=stream, since=_since(since, screen)))
+    filters = Filters(types, Selection(after=after, until=until, stream=stream, since=stored_moment(since, screen)))
     selection = filters.selection if last is None else filters.start_of_last(look, last)
     shown = Lines(screen).show(_read(look, filters, attrs.evolve(selection, backward=backward), limit))
     if not shown and not as_json:
@@ -103,14 +103,15 @@ def _read(look: Look, filters: Filters, selection: Selection, limit: int | None)
         limit = None if limit is None else limit - len(events)
 
 
-def _since(text: str | None, screen: Screen) -> str | None:
+def stored_moment(text: str | None, screen: Screen, option: str = "--since") -> str | None:
+    """What a person wrote as a time, as it is stored; UsageError if it is none."""
     if text is None:
         return None
     try:
         return moment(text, screen.now).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     except (ValueError, OverflowError) as error:
         raise click.UsageError(
-            f'--since: {text!r} is no time. Say "10m", "2d", "today", "2026-03-01" or "2026-03-01 14:00".'
+            f'{option}: {text!r} is no time. Say "10m", "2d", "today", "2026-03-01" or "2026-03-01 14:00".'
         ) from error
 
 
@@ -191,7 +192,7 @@ def tail(
 ) -> None:
     """Show the last events of a log, and with -f those to come."""
     screen, look = Screen.of(as_json=as_json), Look(locate(file, app))
-    filters = Filters(types, Selection(stream=stream, since=_since(since, screen)))
+    filters = Filters(types, Selection(stream=stream, since=stored_moment(since, screen)))
     selection = filters.start_of_last(look, count)
     lines = Lines(screen)
     while True:

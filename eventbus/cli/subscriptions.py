@@ -14,6 +14,7 @@ from eventbus.cli.show import titled
 from eventbus.cli.spelling import due
 from eventbus.cli.units import number
 from eventbus.store import viewing
+from eventbus.store.holders import is_delivered
 from eventbus.store.viewing import SubscriptionView
 
 STATES: dict[str, Style] = {"active": "good", "paused": "warn", "building": "warn", "failed": "bad", "orphan": "warn"}
@@ -21,13 +22,14 @@ _COLUMNS = (
     Column("NAME", gives=True, keep="both"),
     Column("STATE"),
     Column("BEHIND", ">"),
-    Column("HANDLED", ">", leaves=3),
-    Column("RETRY", ">", leaves=4),
-    Column("WAIT", ">", leaves=2),
-    Column("HELD", ">", leaves=5),
+    Column("HANDLED", ">", leaves=4),
+    Column("RETRY", ">", leaves=5),
+    Column("WAIT", ">", leaves=3),
+    Column("HELD", ">", leaves=6),
     Column("DEAD", ">"),
     Column("NEXT"),
     Column("ORDER", leaves=1),
+    Column("OWNER", leaves=2),
 )
 
 
@@ -43,9 +45,9 @@ def subscriptions(file: str | None, app: str | None, as_json: bool, bus: str | N
     found = look.ask(viewing.everyone)
     if as_json:
         for view in found:
-            screen.record(_as_record(view, declared))
+            screen.record({**_as_record(view, declared), "owner_alive": owner_alive(look.path, view)})
     elif found:
-        _write(screen, found, declared)
+        _write(screen, look.path, found, declared)
     else:
         screen.line("Nothing has subscribed to this log yet.")
     screen.flush()
@@ -54,6 +56,18 @@ def subscriptions(file: str | None, app: str | None, as_json: bool, bus: str | N
 def state(view: SubscriptionView, declared: frozenset[str] | None) -> str:
     """The state a person cares for: that nobody handles it comes before that it is active."""
     return "orphan" if declared is not None and view.row.name not in declared else view.row.state
+
+
+def owner_alive(path: str, view: SubscriptionView) -> bool | None:
+    """Whether its owner still delivers it; None without an owner, or where the system does not tell."""
+    return None if view.owner is None else is_delivered(path, view.row.id)
+
+
+def owner_cell(path: str, view: SubscriptionView) -> Cell:
+    """Who delivers it; an owner that was killed stays in the row until another process takes over."""
+    if view.owner is None:
+        return Cell("·", "dim")
+    return Cell("ended", "warn") if owner_alive(path, view) is False else Cell(view.owner)
 
 
 def count_cell(value: int, style: Style = "") -> Cell:
@@ -89,8 +103,8 @@ def _as_record(view: SubscriptionView, declared: frozenset[str] | None) -> dict[
     }
 
 
-def _write(screen: Screen, found: list[SubscriptionView], declared: frozenset[str] | None) -> None:
-    rows = [_cells(screen, view, declared) for view in found]
+def _write(screen: Screen, path: str, found: list[SubscriptionView], declared: frozenset[str] | None) -> None:
+    rows = [[*_cells(screen, view, declared), owner_cell(path, view)] for view in found]
     layout = screen.layout(_COLUMNS, rows)
     screen.titles(layout)
     for view, row in zip(found, rows, strict=True):

@@ -89,11 +89,11 @@ class Definitions:
             self._recorded = [each for each in self._recorded if each[0] is not definition]
             for row_id in [row_id for row_id, owner in self._owners.items() if owner is definition]:
                 del self._owners[row_id]
-                self._pump.remove(row_id)
+                self._pump.roster.remove(row_id)
                 for other, works in self._recorded:
                     if row_id in works:
                         self._owners[row_id] = other
-                        self._pump.add(row_id, works[row_id])
+                        self._pump.roster.add(row_id, works[row_id])
 
     def owner(self, row_id: int) -> Definition | None:
         """What is declared here for a row; None for an orphan's."""
@@ -105,6 +105,18 @@ class Definitions:
             return None
         rows = [each for each in subscriptions.named(connection, row.name) if each.state == "building"]
         return next((each for each in reversed(rows) if each.id in self._owners), None)
+
+    def rebuilt_elsewhere(self, row_id: int) -> None:
+        """A row is gone. Where another generation took its place, deliver to that one; else it was forgotten."""
+        with self._lists:
+            definition = self._owners.pop(row_id, None)
+            if definition is None:
+                return
+            with self._storage.reading() as connection:
+                if not subscriptions.named(connection, definition.name):
+                    return
+            self._recorded = [each for each in self._recorded if each[0] is not definition]
+            self._waiting.append(definition)
 
     def belongs(self, row_id: int, like: int, work: Work) -> None:
         """A new generation's row belongs to whoever has declared what the row `like` belongs to."""
@@ -137,7 +149,7 @@ class Definitions:
                 self._recorded.append((definition, rows))
                 for row_id, work in rows.items():
                     self._owners[row_id] = definition
-                    self._pump.add(row_id, work)
+                    self._pump.roster.add(row_id, work)
 
     def _settled(self, definitions: list[Definition]) -> list[tuple[Definition, dict[int, Work]]]:
         works: list[tuple[Definition, dict[int, Work]]] = []

@@ -105,6 +105,7 @@ class Engine:
             at_rest=self._alarm.rest,
         )
         self.definitions = Definitions(self.storage, self.pump, settings.clock)
+        self.pump.roster.gone = self.definitions.rebuilt_elsewhere
 
     def check(self) -> None:
         """Raise BusClosed or ForkedBus where the engine cannot be used.
@@ -135,8 +136,13 @@ class Engine:
     def _ring(self) -> None:
         self.pump.bell.ring()
 
-    def _committed(self, requests: Sequence[Request]) -> None:
+    def stored(self) -> None:
+        """Events were committed: have this process look at the log, and the others."""
         self._ring()
+        self.pump.neighbours.wake()
+
+    def _committed(self, requests: Sequence[Request]) -> None:
+        self.stored()
         if self.recorders:
             for request in requests:
                 self.note(request.appended)
@@ -170,7 +176,7 @@ class Engine:
     def announce(self, appended: Sequence[Appended]) -> None:
         """Tell of events that handlers published."""
         self.note(appended)
-        self._ring()
+        self.stored()
         self.tell_later(appended)
 
     def tell_later(self, appended: Sequence[Appended]) -> None:

@@ -9,7 +9,13 @@ from eventbus.worker.recording import Effect
 
 _CLASSES: dict[type, tuple[type, ...]] = {
     Handled: (technical.DeliveryHandled,),
-    Failed: (technical.DeliveryRetrying, technical.DeliveryDead, technical.ProjectionStopped),
+    Failed: (
+        technical.DeliveryRetrying,
+        technical.DeliveryDead,
+        technical.DeliveryDiscarded,
+        technical.SubscriptionPaused,
+        technical.ProjectionStopped,
+    ),
     Behind: (technical.DeliveryHeld,),
     Careful: (technical.DeliveryHeld,),
     Unloaded: (technical.DeliveryWaiting,),
@@ -32,6 +38,10 @@ def describe(lane: Lane, effect: Effect) -> object | None:
             return technical.DeliveryHandled(*what, attempt=item.attempt)
         case Failed() as failed if lane.row.role == "projection":
             return technical.ProjectionStopped(*what, error=failed.line())
+        case Failed() as failed if effect.discarded is not None:
+            return technical.DeliveryDiscarded(*what, attempt=item.attempt, error=failed.line())
+        case Failed() as failed if effect.pauses is not None:
+            return technical.SubscriptionPaused(*what, error=failed.line())
         case Failed() as failed if effect.due is not None:
             return technical.DeliveryRetrying(*what, attempt=item.attempt, error=failed.line(), due=effect.due)
         case Failed() as failed:

@@ -18,6 +18,7 @@ from eventbus.handlers.handlers import Handlers
 from eventbus.handlers.marking import handles
 from eventbus.handlers.registration import Registration
 from eventbus.handlers.signatures import Handler
+from eventbus.handlers.stepping import Kept, Steps
 
 __all__ = [
     "Callee",
@@ -25,11 +26,13 @@ __all__ = [
     "Declaration",
     "Handler",
     "Handlers",
+    "Kept",
     "LiveDeclaration",
     "OrderBy",
     "ProjectionDeclaration",
     "Refused",
     "Registration",
+    "Steps",
     "SubscriptionDeclaration",
     "Target",
     "handles",

@@ -39,11 +39,11 @@ def inspect_handler(function: Callable[..., Any]) -> Callee:
     qualified = qualified_name(function)
     if not callable(function):
         _refuse(qualified, "cannot be called")
-    innermost = _innermost(function)
-    if inspect.isgeneratorfunction(innermost) or inspect.isasyncgenfunction(innermost):
+    inner = innermost(function)
+    if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
         _refuse(qualified, "is a generator: calling it would run nothing")
     _refuse_unbound(function, qualified)
-    return Callee(function, _wants_context(function, qualified), inspect.iscoroutinefunction(innermost), qualified)
+    return Callee(function, _wants_context(function, qualified), inspect.iscoroutinefunction(inner), qualified)
 
 
 def qualified_name(function: object) -> str:
@@ -68,7 +68,8 @@ def identity(function: object) -> Hashable:
     return id(function)
 
 
-def _innermost(function: object) -> object:
+def innermost(function: object) -> object:
+    """What a call runs in the end: behind partials, and the method of a callable object."""
     while isinstance(function, functools.partial):
         function = function.func
     if inspect.isroutine(function) or inspect.isclass(function):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from eventbus.errors import EventBusError
 
 if TYPE_CHECKING:
     from eventbus.events import Envelope
+    from eventbus.handlers.stepping import Steps
     from eventbus.store.transaction import Transaction
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 handling: ContextVar[Envelope | None] = ContextVar("eventbus_handling", default=None)
 """The stored event whose handler runs here: what is published meanwhile is caused by it."""
@@ -22,9 +26,9 @@ def _never() -> bool:
 
 class Context:
     """What a handler may want to know beside the event: its `envelope`, which `attempt` this is (from 1),
-    whether it `is_replay`; and `publish`, which makes this event the cause of the new one."""
+    whether it `is_replay`; `publish`, which makes this event the cause of the new one; and `step`."""
 
-    __slots__ = ("_publish", "_stopping", "_transaction", "attempt", "envelope", "is_replay")
+    __slots__ = ("_publish", "_steps", "_stopping", "_transaction", "attempt", "envelope", "is_replay")
 
     def __init__(
         self,
@@ -35,6 +39,7 @@ class Context:
         publish: Callable[..., str],
         transaction: Transaction | None = None,
         stopping: Callable[[], bool] = _never,
+        steps: Steps | None = None,
     ) -> None:
         self.envelope = envelope
         self.attempt = attempt
@@ -42,6 +47,7 @@ class Context:
         self._publish = publish
         self._transaction = transaction
         self._stopping = stopping
+        self._steps = steps
 
     @property
     def stopping(self) -> bool:
@@ -68,6 +74,30 @@ class Context:
     ) -> str:
         """Publish an event caused by the one being handled; returns its id."""
         return self._publish(event, stream=stream, expected_version=expected_version, metadata=metadata)
+
+    @overload
+    def step(
+        self, name: str, fn: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, R]: ...
+
+    @overload
+    def step(self, name: str, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run `fn(*args, **kwargs)`, keep its result under `name`, and return it; a retry gets it without running `fn`.
+
+        An async `fn` is awaited: `await ctx.step(...)`. The result is stored before this returns, and comes
+        back as the return annotation of `fn` says, or as plain JSON values. Raises EventDefinitionError
+        before `fn` runs, for a name used twice and for a result that could not come back equal; InvalidStep
+        after it ran.
+        """
+        if self._steps is None:
+            what = "live" if self._transaction is None else "transactional"
+            raise EventBusError(
+                f"A {what} handler has no steps; {name!r} was not run.",
+                hint="Give steps to a subscription without transactional=True.",
+            )
+        return self._steps.run(name, fn, args, kwargs)
 
     def __repr__(self) -> str:
         return f"<Context of {self.envelope!r}, attempt {self.attempt}>"

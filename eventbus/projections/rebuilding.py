@@ -60,8 +60,8 @@ class Rebuilds:
         """Swap what has caught up; the pump calls this once a round."""
         swapped = [
             self._swap(row_id, work)
-            for row_id, work in self._pump.works().items()
-            if isinstance(work, ProjectionWork) and work.building and self._pump.caught_up(row_id, work)
+            for row_id, work in self._pump.roster.works().items()
+            if isinstance(work, ProjectionWork) and work.building and self._pump.roster.caught_up(row_id, work)
         ]
         return any(swapped)
 
@@ -71,14 +71,18 @@ class Rebuilds:
             row = subscriptions.with_id(connection, row_id)
             work.building = row is not None and row.state == "building"
             head = append.head(connection)
-            if row is None or not work.building or not self._pump.caught_up(row_id, work, head=head, epoch=row.epoch):
+            if (
+                row is None
+                or not work.building
+                or not self._pump.roster.caught_up(row_id, work, head=head, epoch=row.epoch)
+            ):
                 return False
             gone, state = generations.swap(connection, work.definition, row, iso(self._clock.time()))
         work.building = False
         for old in gone:
             self._pump.forget(old)
         if state != "active":
-            self._pump.reload(row_id)
+            self._pump.roster.reload(row_id)
         self._swapped(row.name, row.generation)
         return True
 
@@ -101,17 +105,16 @@ class Rebuilds:
             total = append.head(connection)
         for old in failed:
             self._pump.forget(old.id)
-        if row.id not in self._pump.works():
+        if row.id not in self._pump.roster.works():
             work = ProjectionWork(definition, row.generation, building=True)
             self._fills(row.id, like, work)
-            self._pump.add(row.id, work)
+            self._pump.roster.add(row.id, work)
         return row, total
 
     def _build(self, row: SubscriptionRow, total: int, progress: Progress | None) -> None:
         while True:
             version = self._pump.progress.version
-            if not self._pump.started:
-                self._pump.step(here=True, only=row.id)
+            waits = self._pump.started or not self._pump.step(here=True, only=row.id)
             with self._storage.reading() as connection:
                 now = _successor(connection, row)
                 failed = self._failure(connection, row)
@@ -126,7 +129,7 @@ class Rebuilds:
                     f"The rebuild of {row.name!r} stopped at position {failed[0]}: {failed[1]}.",
                     hint="The old tables stay. Mend the projection and rebuild again.",
                 )
-            if self._pump.started:
+            if waits:  # for the pump's thread, or for the process that delivers the projection
                 self._pump.progress.wait(version, _LOOK_SECONDS)
 
     def _failure(self, connection: sqlite3.Connection, row: SubscriptionRow) -> tuple[int, str] | None:
@@ -135,7 +138,7 @@ class Rebuilds:
 
     def _declared(self, name: str) -> tuple[int, Definition]:
         """The row of a generation that is filled here, and the definition it is filled by."""
-        for row_id, work in self._pump.works().items():
+        for row_id, work in self._pump.roster.works().items():
             if isinstance(work, ProjectionWork) and work.definition.name == name:
                 return row_id, work.definition
         raise EventBusError(f"The projection {name!r} is not declared in this process.")

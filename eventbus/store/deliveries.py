@@ -10,7 +10,7 @@ import attrs
 
 DeliveryState = Literal["retrying", "held", "dead", "waiting"]
 
-_COLUMNS = "position, order_key, state, attempts, tries, due, error, since"
+_COLUMNS = "position, order_key, state, attempts, tries, due, error, since, payload"
 _PARK = (
     "INSERT INTO eventbus_deliveries (subscription_id, position, order_key, state, attempts, tries, due, error, since)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (subscription_id, position) DO UPDATE SET state = excluded.state,"
@@ -69,6 +69,7 @@ class DeliveryRow:
     due: str | None
     error: str | None
     since: str
+    payload: str | None = None  # what a person put in the place of the log's
 
 
 @attrs.frozen

@@ -22,9 +22,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from eventbus import errors
-from eventbus.errors import EventBusError
+from eventbus.errors import EventBusError, TransactionTimeout
 from eventbus.store.guarding import Action, Rules, against_text, nothing
 from eventbus.store.statements import split
+
+TRANSACTION_SECONDS = 5.0  # then whoever has a transaction open loses it
 
 _CURSORS_REMEMBERED = 1000  # between two prunings of the list
 
@@ -39,6 +41,7 @@ class Guard:
     def __init__(self) -> None:
         self.rules: Rules = nothing
         self.is_open = False
+        self.is_overdue = False
         self.is_ours = True  # until the connection is set up
         self.running = threading.RLock()
         self._mark = f" /* {secrets.token_hex(8)} */"
@@ -66,6 +69,7 @@ class Guard:
 
     def check(self, connection: sqlite3.Connection) -> None:
         """Raise EventBusError unless the transaction that was begun is still there."""
+        self.refuse_overdue()
         if not self.is_open:
             raise EventBusError(
                 "This transaction is over.", stored="not stored", hint="Use a connection inside its own transaction."
@@ -77,8 +81,15 @@ class Guard:
                 hint="INSERT OR ROLLBACK and RAISE(ROLLBACK) undo everything: use OR ABORT, or a savepoint.",
             )
 
+    def refuse_overdue(self) -> None:
+        """Raise TransactionTimeout once the transaction was revoked."""
+        if self.is_overdue and not self.is_ours:
+            raise TransactionTimeout(TRANSACTION_SECONDS)
+
     def explain(self, sql: str, error: sqlite3.Error) -> None:
-        """Raise an error with the reason, if `error` is SQLite's bare "not authorized"."""
+        """Raise an error with the reason, if `error` is SQLite's bare "not authorized", or comes of a revocation."""
+        if self.is_overdue:
+            raise TransactionTimeout(TRANSACTION_SECONDS) from error
         # CREATE TABLE, which SQLite runs as statements of its own, says it with another error code; so do functions.
         if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_AUTH and not str(error).startswith("not authorized"):
             return
@@ -87,6 +98,14 @@ class Guard:
         # Nobody has refused it: Ctrl-C came inside `authorize`, and sqlite3 makes a refusal of whatever that raises.
         if threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt from error
+
+    def let_go(self) -> None:
+        """Release what this thread still holds of `running`: Ctrl-C may have kept it from doing so."""
+        while True:
+            try:
+                self.running.release()
+            except RuntimeError:  # it is not this thread's
+                return
 
     def remember(self, cursor: sqlite3.Cursor) -> None:
         """Note a cursor that ends with the transaction."""
@@ -120,9 +139,14 @@ class GuardedConnection(sqlite3.Connection):
 
     def cursor(self, factory: Any = None) -> Any:
         """A guarded cursor; it is closed when the transaction ends."""
+        self.guard.refuse_overdue()
         if factory is not None and not (isinstance(factory, type) and issubclass(factory, GuardedCursor)):
             raise refusal("cursor(factory)", "this connection makes guarded cursors")
-        cursor: GuardedCursor = super().cursor(factory or GuardedCursor)
+        try:
+            cursor: GuardedCursor = super().cursor(factory or GuardedCursor)
+        except sqlite3.ProgrammingError as error:  # it was closed
+            self.guard.explain("", error)
+            raise
         cursor.guard = self.guard
         self.guard.remember(cursor)
         return cursor
@@ -210,22 +234,38 @@ class GuardedCursor(sqlite3.Cursor):
     def fetchone(self) -> Any:
         """The next row, or None."""
         with self.guard.running:
-            return super().fetchone()
+            try:
+                return super().fetchone()
+            except sqlite3.Error as error:
+                self.guard.explain("", error)
+                raise
 
     def fetchmany(self, size: int | None = None) -> list[Any]:
         """The next `size` rows (`arraysize` if not given), or those that are left."""
         with self.guard.running:
-            return super().fetchmany(self.arraysize if size is None else size)
+            try:
+                return super().fetchmany(self.arraysize if size is None else size)
+            except sqlite3.Error as error:
+                self.guard.explain("", error)
+                raise
 
     def fetchall(self) -> list[Any]:
         """All rows that are left."""
         with self.guard.running:
-            return super().fetchall()
+            try:
+                return super().fetchall()
+            except sqlite3.Error as error:
+                self.guard.explain("", error)
+                raise
 
     def __next__(self) -> Any:
         """The next row, in a loop."""
         with self.guard.running:
-            return super().__next__()
+            try:
+                return super().__next__()
+            except sqlite3.Error as error:
+                self.guard.explain("", error)
+                raise
 
     def executescript(self, script: str, /) -> GuardedCursor:
         """Run several statements, one by one."""

@@ -6,7 +6,7 @@ import logging
 import sqlite3
 
 from eventbus.clock import Clock
-from eventbus.errors import EventBusError
+from eventbus.errors import EventBusError, TransactionTimeout
 from eventbus.store.connection import connect_as
 from eventbus.store.guarded import Guard, GuardedConnection
 from eventbus.store.guarding import for_app, for_tables, nothing
@@ -28,6 +28,15 @@ class Guest:
         self.connection.guard.is_ours = False
         self.connection.watch()
         self.is_closed = False
+
+    @property
+    def overdue(self) -> bool:
+        """True once its transaction was open for too long: it is revoked, or about to be."""
+        return self.connection.guard.is_overdue
+
+    @overdue.setter
+    def overdue(self, overdue: bool) -> None:
+        self.connection.guard.is_overdue = overdue
 
     def begin(self, tables: frozenset[str] | None, patience: float = 5.0) -> None:
         """Begin a transaction for the app (None), or for a projection of these `tables`.
@@ -52,20 +61,25 @@ class Guest:
         Raises LogError, EventBusError if the transaction is gone, and sqlite3.IntegrityError for a
         foreign key that was to be checked at the end.
         """
-        with self.connection.guard.running:
-            self.check()
-            try:
+        try:
+            with self.connection.guard.running:
+                self.check()
                 self._end("COMMIT")
-            except sqlite3.IntegrityError:
-                raise
-            except sqlite3.Error as error:
-                raise translate(self._location.name, error, during="commit") from error
+        except sqlite3.IntegrityError:
+            raise
+        except sqlite3.Error as error:
+            raise translate(self._location.name, error, during="commit") from error
+        finally:
+            self.connection.guard.let_go()
 
     def rollback(self) -> None:
         """Undo the transaction; does nothing if it is over or revoked."""
-        with self.connection.guard.running:
-            if self.is_begun:
-                self._end("ROLLBACK" if self.connection.in_transaction else None)
+        try:
+            with self.connection.guard.running:
+                if self.is_begun:
+                    self._end("ROLLBACK" if self.connection.in_transaction else None)
+        finally:
+            self.connection.guard.let_go()
 
     @property
     def is_begun(self) -> bool:
@@ -126,7 +140,7 @@ class Guest:
             with self.ours():
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-        except sqlite3.Error:
+        except (sqlite3.Error, TransactionTimeout):
             # Closing undoes it as well, as soon as nothing refers to a statement any more.
             _log.warning("rolling back a transaction failed", exc_info=True)
 
@@ -142,7 +156,10 @@ class Guest:
 
 
 class _Ours:
-    """Not a generator, whose end could come any time later: where Ctrl-C skips it, the transaction's end does it."""
+    """Holds the connection, so that it is not taken away between two of the bus's statements.
+
+    Not a generator, whose end could come any time later: where Ctrl-C skips it, the transaction's end does it.
+    """
 
     __slots__ = ("_before", "_guard")
 
@@ -150,7 +167,13 @@ class _Ours:
         self._guard, self._before = guard, guard.is_ours
 
     def __enter__(self) -> None:
-        self._guard.is_ours = True
+        try:
+            self._guard.running.acquire()  # an interrupt is raised when it returns, and not sooner
+            self._guard.is_ours = True
+        except BaseException:
+            self._guard.running.release()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self._guard.is_ours = self._before
+        self._guard.running.release()

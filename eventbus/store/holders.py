@@ -7,6 +7,7 @@ import os
 _WRITE_LOCK = 120  # the byte of the -shm that SQLite locks while a transaction writes (walformat, WAL_WRITE_LOCK)
 _RESERVED = 0x40000001  # the byte of the file itself, for a log that is not in WAL mode yet (os.h, RESERVED_BYTE)
 _LOCKS = "/proc/locks"
+LOCK_SUFFIX = "-lock"  # of the file whose bytes are the leases of subscriptions
 
 
 def who_writes(path: str) -> str:
@@ -21,6 +22,12 @@ def is_live(path: str) -> bool:
     """True if the system shows that a process has the log open; False also where it does not tell."""
     key = _key(path + "-shm")
     return key is not None and any(key in line.split() for line in _locks().splitlines())
+
+
+def is_delivered(path: str, row_id: int) -> bool | None:
+    """True if a process holds the lease of this subscription; None where the system does not tell."""
+    locks, key = _locks(), _key(path + LOCK_SUFFIX)
+    return bool(key and writing_pids(locks, key, row_id)) if locks else None
 
 
 def writing_pids(locks: str, key: str, byte: int) -> set[int]:

@@ -6,11 +6,17 @@ import sqlite3
 
 from eventbus.clock import Clock, iso
 from eventbus.store.recognise import Contents, recognise
-from eventbus.store.schema import APPLICATION_ID, DDL, SCHEMA_VERSION
+from eventbus.store.schema import APPLICATION_ID, DDL, ROOMS, SCHEMA_VERSION
 from eventbus.store.statements import split
 
 # From each version to the next: a script. New logs are made from the whole DDL instead.
-STEPS: dict[int, str] = {}
+STEPS: dict[int, str] = {
+    1: """
+    ALTER TABLE eventbus_subscriptions ADD COLUMN changes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE eventbus_deliveries ADD COLUMN payload ANY;
+    """
+    + ROOMS
+}
 
 
 def bring_up(connection: sqlite3.Connection, path: str, *, adopt: bool, clock: Clock) -> None:

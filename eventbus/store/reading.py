@@ -63,6 +63,11 @@ class Selection:
         return attrs.evolve(self, after=position, sequence=known)
 
 
+def with_payload(row: Row, payload: str) -> Row:
+    """The row with JSON of a person's in the place of its payload."""
+    return (*row[:-2], None, payload)
+
+
 def page(connection: sqlite3.Connection, selection: Selection, limit: int = PAGE) -> list[Row]:
     """The next rows of a selection, at most `limit`."""
     if selection.type_ids == ():

@@ -8,9 +8,9 @@ place: roots carry no correlation and no causation, so those two are partial.
 from __future__ import annotations
 
 APPLICATION_ID = 0x45764273  # "EvBs"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-DDL = """
+_CORE = """
 CREATE TABLE eventbus_log (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   log_id TEXT NOT NULL,               -- this log, for ever
@@ -95,6 +95,7 @@ CREATE TABLE eventbus_subscriptions (
   definition TEXT,                    -- a projection's version and tables
   created_at TEXT NOT NULL,
   updated_at TEXT NOT NULL,
+  changes INTEGER NOT NULL DEFAULT 0,  -- raised with each action of a person: its owner reads its rows again
   UNIQUE (name, generation)
 ) STRICT;
 
@@ -108,6 +109,7 @@ CREATE TABLE eventbus_deliveries (    -- only what is not normal
   due TEXT,
   error TEXT,                         -- of the last attempt, one line
   since TEXT NOT NULL,                -- when it came into its state
+  payload ANY,                        -- JSON of a person's: delivered instead of the log's, which stays; else NULL
   PRIMARY KEY (subscription_id, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX eventbus_deliveries_key ON eventbus_deliveries (subscription_id, order_key, position);
@@ -160,6 +162,21 @@ CREATE TABLE eventbus_listeners (     -- processes to wake after a commit
   since TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+"""
+
+# Tables of the rooms above, which came with version 2.
+ROOMS = """
+CREATE TABLE eventbus_breakers (      -- circuit breakers; one that was never tripped has no row
+  name TEXT PRIMARY KEY,
+  state TEXT NOT NULL,                -- closed, open, half-open
+  failures INTEGER NOT NULL,          -- in a row
+  until TEXT,                         -- open: when a delivery may probe; half-open: when another one may
+  reason TEXT,                        -- the error of the last failure, one line
+  since TEXT NOT NULL                 -- when it came into its state
+) STRICT, WITHOUT ROWID;
+"""
+
+_VIEWS = """
 -- for people: the same rows with names instead of numbers
 CREATE VIEW eventbus_event_log AS
   SELECT e.position, e.id, t.name AS type, t.version, t.kind, e.stream, e.sequence, e.time, s.name AS source,
@@ -183,3 +200,5 @@ CREATE VIEW eventbus_lag AS
   FROM eventbus_subscriptions s LEFT JOIN eventbus_deliveries d ON d.subscription_id = s.id
   GROUP BY s.id;
 """
+
+DDL = _CORE + ROOMS + _VIEWS

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from eventbus.clock import Clock, Deadline
 from eventbus.errors import BusClosed, EventBusError, ForkedBus, LogBusy, WouldDeadlock
@@ -23,18 +23,17 @@ from eventbus.store import checkpoint
 from eventbus.store.anchor import Anchor
 from eventbus.store.append import Appender
 from eventbus.store.connection import connect
+from eventbus.store.deadline import Watch
 from eventbus.store.guarding import protect
 from eventbus.store.guest import Guest
 from eventbus.store.location import Location
 from eventbus.store.names import NameBook
 from eventbus.store.opening import open_log
 from eventbus.store.querying import Asker
-from eventbus.store.transaction import Transaction, inside, open_transaction
+from eventbus.store.readers import Readers
+from eventbus.store.transaction import inside
 from eventbus.store.trouble import begin_immediate, translate
-from eventbus.store.turnstile import Turnstile
-
-if TYPE_CHECKING:
-    import sqlite_utils
+from eventbus.store.turnstile import Turn, Turnstile
 
 T = TypeVar("T")
 
@@ -58,9 +57,8 @@ class Storage:
         self.turnstile = Turnstile()
         self.names = NameBook(vocabulary)
         self.appender = Appender(self.names)
-        self._readers: list[sqlite3.Connection] = []
-        self._readers_lock = threading.Lock()
         self._guest: Guest | None = None
+        self._watch = Watch(clock, self._revoke)
         self._asker = Asker(location)
         self._synced: bool | None = None
         self._commits, self._budget = 0, checkpoint.ENOUGH_FRAMES // 8
@@ -69,6 +67,7 @@ class Storage:
         self.closed = False
         self._writer = open_log(location, adopt=adopt, clock=clock)
         self._anchor = Anchor(location)
+        self._readers = Readers(location, self._anchor, self.check)
         self.names.refresh(self._writer)
         self.names.refill = self._refill_names
 
@@ -102,6 +101,16 @@ class Storage:
             return _BEGIN_BUSY_SECONDS
         return self._hurry.left(_BEGIN_BUSY_SECONDS)
 
+    def refuse_waiting(self) -> None:
+        """Raise what `writing` would raise before it waits: ForkedBus, BusClosed, WouldDeadlock."""
+        self._refuse_inside()
+        self.turnstile.check()
+
+    def _refuse_inside(self) -> None:
+        self.check()
+        if self.has_open_here():
+            raise WouldDeadlock("This waits for the transaction that is open here.", hint="Do it after the with block.")
+
     # -- writing -----------------------------------------------------------------------------------
     @contextmanager
     def writing(self, *, synced: bool = True) -> Generator[sqlite3.Connection, None, None]:
@@ -110,9 +119,7 @@ class Storage:
         `synced=False` is for commits of nothing but cursors, deliveries and projection rows: a power
         cut rolls them back together, and they are done again.
         """
-        self.check()
-        if self.has_open_here():
-            raise WouldDeadlock("This waits for the transaction that is open here.", hint="Do it after the with block.")
+        self._refuse_inside()
         with self.turnstile.turn(timeout=self._rush()) as entered:
             if not entered:
                 raise LogBusy(self.path, "a transaction of this process is still open.", hint="It should end sooner.")
@@ -195,8 +202,11 @@ class Storage:
             self._guest = Guest(self.location, self.clock)
         return self._guest
 
-    def begin_guest(self, tables: frozenset[str] | None, *, synced: bool) -> Guest:
-        """Begin a transaction of user SQL; only inside the turnstile."""
+    def begin_guest(self, tables: frozenset[str] | None, *, synced: bool, watched: bool = True) -> Guest:
+        """Begin a transaction of user SQL; only inside the turnstile.
+
+        After TRANSACTION_SECONDS it is revoked, and its turn is over, unless it is not `watched`.
+        """
         self._start_clean()
         guest = self.guest()
         full = synced and self.durability == "power"
@@ -204,13 +214,31 @@ class Storage:
             with guest.ours():
                 guest.connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
             guest.begin(tables, self._patience())
+            if watched:
+                self._watch.arm(guest, self.turnstile.inside)
         except BaseException:
             self.roll_back_guest(guest)
             raise
         return guest
 
+    def _revoke(self, guest: Guest, turn: Turn | None) -> None:
+        """From any thread: end a transaction that takes too long, and let the next one in."""
+        _log.error("a transaction was open for too long and is revoked; nothing of it is stored")
+        self._guest = None
+        try:
+            self._guest = guest.revoke()
+        finally:
+            if turn is not None and self.turnstile.inside is turn:
+                self.names.forget()
+                self.turnstile.leave(turn)
+
     def commit_guest(self, guest: Guest) -> None:
-        """Commit user SQL; once that is done, in the file that is at our path, nothing raises."""
+        """Commit user SQL; once that is done, in the file that is at our path, nothing raises.
+
+        TransactionTimeout if it was revoked.
+        """
+        if not self._watch.disarm(guest):
+            guest.check()
         try:
             guest.commit()
             self._anchor.check()
@@ -230,6 +258,8 @@ class Storage:
 
         Raises nothing: the error that brought us here matters more.
         """
+        if not self._watch.disarm(guest):
+            return  # whoever revoked it did that, and somebody else is inside
         self.names.forget()
         try:
             guest.rollback()
@@ -247,13 +277,13 @@ class Storage:
                 yield guest.connection
             return
         with self._turn_in_memory():
-            connection = self._take_reader()
+            connection = self._readers.take()
             try:
                 yield connection
             except sqlite3.Error as error:
                 raise translate(self.path, error, during="read") from error
             finally:
-                self._give_back(connection)
+                self._readers.give_back(connection)
 
     def _turn_in_memory(self) -> AbstractContextManager[bool | None]:
         return self.turnstile.turn() if self.location.memory else nullcontext()
@@ -283,39 +313,6 @@ class Storage:
         connection.set_authorizer(protect)
         return connection
 
-    def migrate(self, migrations: sqlite_utils.Migrations) -> None:
-        """Apply the app's own migrations, all in one transaction of user SQL. Raises LogError, and what they raise."""
-        with self.turnstile.turn():
-            guest = self.begin_guest(None, synced=True)
-            transaction = Transaction(guest, _not_in_a_migration)
-            token = open_transaction.set(transaction)  # whoever waits for the file now is told that it is no use
-            try:
-                migrations.apply(transaction.db)
-                self.commit_guest(guest)
-            except BaseException as error:
-                self.roll_back_guest(guest)
-                if isinstance(error, sqlite3.Error) and not isinstance(error, EventBusError):
-                    raise translate(self.path, error, during="apply the migrations") from error
-                raise
-            finally:
-                transaction.is_open = False
-                open_transaction.reset(token)
-
-    def _take_reader(self) -> sqlite3.Connection:
-        self.check()
-        with self._readers_lock:
-            if self._readers:
-                return self._readers.pop()
-        self._anchor.check("")  # another file at our path is another log
-        return connect(self.location, writable=False)
-
-    def _give_back(self, connection: sqlite3.Connection) -> None:
-        with self._readers_lock:
-            if not self.closed:
-                self._readers.append(connection)
-                return
-        connection.close()
-
     # -- housekeeping ------------------------------------------------------------------------------
     def rest(self) -> None:
         """Nothing is going on: bring everything into the main file and close what can be opened again."""
@@ -327,11 +324,8 @@ class Storage:
             if self._guest is not None:
                 self._guest.close()
                 self._guest = None
-        with self._readers_lock:
-            spare, self._readers = self._readers[1:], self._readers[:1]
         self._asker.close()
-        for connection in spare:
-            connection.close()
+        self._readers.rest()
 
     def _checkpoint(self) -> None:
         """Move the WAL into the main file, under the write lock; see store/checkpoint.py for why.
@@ -342,11 +336,11 @@ class Storage:
         if self.location.memory:
             return
         try:
-            partner = self._take_reader()
+            partner = self._readers.take()
             try:
                 result = checkpoint.run(self._writer, partner)
             finally:
-                self._give_back(partner)
+                self._readers.give_back(partner)
         except Exception:
             _log.warning("a checkpoint failed; it is tried again later", exc_info=True)
             self._roll_back()
@@ -377,9 +371,9 @@ class Storage:
         if self.closed:
             return
         self._checkpoint()
-        with self._readers_lock:
-            self.closed = True
-            readers, self._readers = self._readers, []
+        self.closed = True
+        readers = self._readers.close()
+        self._watch.close()
         with ExitStack() as closing:  # the last one here is closed first
             closing.callback(self._writer.close)
             if self._guest is not None:
@@ -387,9 +381,3 @@ class Storage:
             for connection in readers:
                 closing.callback(connection.close)
             closing.callback(self._asker.close)
-
-
-def _not_in_a_migration(event: object, **_: object) -> str:
-    raise EventBusError(
-        "A migration cannot publish.", stored="not stored", hint="Publish when the bus is open; a migration runs once."
-    )

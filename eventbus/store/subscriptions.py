@@ -16,25 +16,35 @@ Role = Literal["subscription", "projection", "relay", "saga"]
 State = Literal["active", "paused", "building", "failed"]
 How = Literal["base", "pattern"]
 
+STANDING: tuple[State, ...] = ("paused", "failed")  # nothing is delivered
+
 _COLUMNS = (
     "id, name, generation, role, run, state, state_reason, start, cursor, claim, handled, epoch, types, order_by, "
-    "definition"
+    "definition, changes"
 )
 _ALL = f"SELECT {_COLUMNS} FROM eventbus_subscriptions ORDER BY name, generation"
 _NAMED = f"SELECT {_COLUMNS} FROM eventbus_subscriptions WHERE name = ? ORDER BY generation"
 _BY_ID = f"SELECT {_COLUMNS} FROM eventbus_subscriptions WHERE id = ?"
+_OWNER = "SELECT owner FROM eventbus_subscriptions WHERE id = ?"
 _ADD = (
     "INSERT INTO eventbus_subscriptions (name, generation, role, state, start, cursor, claim, types, order_by,"
     " definition, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id"
 )
 _REDEFINE = "UPDATE eventbus_subscriptions SET types = ?, order_by = ?, definition = ?, updated_at = ? WHERE id = ?"
 _ADVANCE = (
-    "UPDATE eventbus_subscriptions SET cursor = ?, claim = ?, handled = handled + ?, updated_at = ?"
-    " WHERE id = ? AND epoch = ?"
+    "UPDATE eventbus_subscriptions SET cursor = ?, claim = ?, handled = handled + ?, discarded = discarded + ?,"
+    " updated_at = ? WHERE id = ? AND epoch = ?"
 )
 _TAKE = "UPDATE eventbus_subscriptions SET epoch = epoch + 1, owner = ? WHERE id = ? RETURNING epoch, cursor, claim"
 _RELEASE = "UPDATE eventbus_subscriptions SET claim = cursor, owner = NULL, updated_at = ? WHERE id = ? AND epoch = ?"
-_SET_STATE = "UPDATE eventbus_subscriptions SET state = ?, state_reason = ?, updated_at = ? WHERE id = ?"
+_SET_STATE = (
+    "UPDATE eventbus_subscriptions SET state = ?, state_reason = ?, changes = changes + 1, updated_at = ? WHERE id = ?"
+)
+_CHANGES = "SELECT id, changes FROM eventbus_subscriptions"
+_CHANGED = (
+    "UPDATE eventbus_subscriptions SET changes = changes + 1, discarded = discarded + ?, cursor = max(cursor, ?),"
+    " updated_at = ? WHERE id = ?"
+)
 _FORGET = (
     "DELETE FROM eventbus_subscriptions WHERE id = ?",
     "DELETE FROM eventbus_deliveries WHERE subscription_id = ?",
@@ -120,6 +130,7 @@ class SubscriptionRow:
     types: tuple[Match, ...]
     order_by: str
     definition: str | None
+    changes: int = 0
 
 
 @attrs.frozen
@@ -150,6 +161,12 @@ def with_id(connection: sqlite3.Connection, subscription_id: int) -> Subscriptio
     """The row as it is now, None once it is forgotten."""
     values = connection.execute(_BY_ID, (subscription_id,)).fetchone()
     return _row(values) if values else None
+
+
+def owner(connection: sqlite3.Connection, row_id: int) -> str | None:
+    """The process that took it over last and has not given it back."""
+    found = connection.execute(_OWNER, (row_id,)).fetchone()
+    return found[0] if found else None
 
 
 def add(connection: sqlite3.Connection, new: NewSubscription, now: str) -> int:
@@ -214,10 +231,11 @@ def advance(
     cursor: int,
     claim: int,
     handled: int,
+    discarded: int = 0,
     now: str,
 ) -> None:
-    """Move the cursor and the claim, and count what was handled; LeaseLost if another process has taken over."""
-    changed = connection.execute(_ADVANCE, (cursor, claim, handled, now, row_id, epoch)).rowcount
+    """Move the cursor and the claim, and count what was done; LeaseLost if another process has taken over."""
+    changed = connection.execute(_ADVANCE, (cursor, claim, handled, discarded, now, row_id, epoch)).rowcount
     if changed != 1:
         raise LeaseLost(name)
 
@@ -230,6 +248,18 @@ def release(connection: sqlite3.Connection, row_id: int, epoch: int, now: str) -
 def set_state(connection: sqlite3.Connection, row_id: int, state: State, reason: str | None, now: str) -> None:
     """Pause, resume, or mark as failed."""
     connection.execute(_SET_STATE, (state, reason, now, row_id))
+
+
+def changes(connection: sqlite3.Connection) -> dict[int, int]:
+    """How often people have changed the deliveries of each subscription."""
+    return dict(connection.execute(_CHANGES).fetchall())
+
+
+def changed(
+    connection: sqlite3.Connection, row_id: int, now: str, *, discarded: int = 0, settled_up_to: int = 0
+) -> None:
+    """A person has changed its deliveries: whoever delivers it is to read them again."""
+    connection.execute(_CHANGED, (discarded, settled_up_to, now, row_id))
 
 
 def forget(connection: sqlite3.Connection, row_id: int) -> None:

@@ -55,6 +55,11 @@ class Turnstile:
         self._waiting: deque[Turn] = deque()
         self._inside: Turn | None = None
 
+    @property
+    def inside(self) -> Turn | None:
+        """Whose turn it is."""
+        return self._inside
+
     def try_enter(self, turn: Turn) -> bool:
         """Enter only if that takes no waiting."""
         with self._lock:

@@ -15,12 +15,13 @@ from typing import Any, Literal
 import attrs
 import msgspec
 
-from eventbus.store import deliveries, reading, subscriptions
+from eventbus.store import deliveries, letters, reading, subscriptions
 from eventbus.store.deliveries import DeliveryRow
+from eventbus.store.letters import Wanted
 from eventbus.store.reading import Selection
 from eventbus.store.subscriptions import SubscriptionRow
 
-Disposition = Literal["handled", "running", "waiting", "retrying", "held", "dead"]
+Disposition = Literal["handled", "discarded", "running", "waiting", "retrying", "held", "dead"]
 
 _TYPES = "SELECT id, name, version, kind, bases FROM eventbus_types"
 _SOURCES = "SELECT id, name FROM eventbus_sources"
@@ -33,17 +34,9 @@ _LAST_ERROR = (
     "SELECT error FROM eventbus_deliveries WHERE subscription_id = ? AND error IS NOT NULL ORDER BY since DESC LIMIT 1"
 )
 _BEYOND = "SELECT position FROM eventbus_deliveries WHERE subscription_id = ? AND position > ?"
-_DEAD = (
-    "SELECT subscription_id, position FROM eventbus_deliveries WHERE state = 'dead' AND subscription_id = ?"
-    " AND position > ? ORDER BY position LIMIT ?"
-)
 _ATTEMPTS = (
     "SELECT attempt, started_at, seconds, error_type, message, traceback FROM eventbus_attempts"
     " WHERE subscription_id = ? AND run = ? AND position = ? ORDER BY attempt DESC LIMIT ?"
-)
-_HELD_BEHIND = (
-    "SELECT count(*) FROM eventbus_deliveries"
-    " WHERE subscription_id = ? AND order_key = ? AND position > ? AND state = 'held'"
 )
 
 
@@ -281,7 +274,9 @@ def standings(connection: sqlite3.Connection, event: StoredEvent) -> list[Standi
             found.append(Standing(row, delivery.state, delivery))
         elif since is not None and event.position > since:
             seen = event.position <= _seen(row, event.type)
-            disposition = "handled" if seen else _normal(connection, row, event.position)
+            disposition: Disposition = "handled" if seen else _normal(connection, row, event.position)
+            if disposition == "handled" and letters.was_discarded(connection, event.id, row):
+                disposition = "discarded"
             if disposition != "handled" or not subscriptions.is_other_version(row.types, event.type):
                 found.append(Standing(row, disposition))
     return found
@@ -297,12 +292,17 @@ def _normal(connection: sqlite3.Connection, row: SubscriptionRow, position: int)
 
 
 def dead_letters(
-    connection: sqlite3.Connection, row: SubscriptionRow, *, after: int = 0, limit: int = reading.PAGE
+    connection: sqlite3.Connection,
+    row: SubscriptionRow,
+    wanted: Wanted = letters.ALL,
+    *,
+    after: int = 0,
+    limit: int = reading.PAGE,
 ) -> list[DeadLetter]:
     """The dead letters of one subscription at positions above `after`."""
-    keys = connection.execute(_DEAD, (row.id, after, limit)).fetchall()
-    letters = [dead_letter(connection, row, position) for _, position in keys]
-    return [letter for letter in letters if letter is not None]
+    rows = letters.dead(connection, row.id, wanted, after=after, limit=limit)
+    found = [dead_letter(connection, row, each.position) for each in rows]
+    return [letter for letter in found if letter is not None]
 
 
 def dead_letter(connection: sqlite3.Connection, row: SubscriptionRow, position: int) -> DeadLetter | None:
@@ -311,7 +311,7 @@ def dead_letter(connection: sqlite3.Connection, row: SubscriptionRow, position: 
     if delivery is None or delivery.state != "dead":
         return None
     stored = reading.one(connection, position)
-    (held,) = connection.execute(_HELD_BEHIND, (row.id, delivery.order_key, position)).fetchone()
+    held = letters.count_held(connection, row.id, delivery)
     return DeadLetter(row, delivery, _named(connection, [stored])[0] if stored else None, held)
 
 

@@ -37,7 +37,7 @@ def adopt(connection: sqlite3.Connection, row_id: int, work: Work, owner: str, n
         claim=claim,
         careful=careful,
         matching=Matching(row.types),
-        paused=row.state in ("paused", "failed"),
+        paused=row.state in subscriptions.STANDING,
     )
     _load(connection, lane, now)
     return lane

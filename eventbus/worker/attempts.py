@@ -36,7 +36,8 @@ Report = Callable[[Item, Outcome], None]
 def attempts(job: Job, report: Report, stopping: Callable[[], bool]) -> Attempts:
     """Yield each event that is to be tried, in order, and report the outcome of all of them.
 
-    A failure blocks its own order key for the rest of the batch; in strict order it stops the batch.
+    A failure blocks its own order key for the rest of the batch; in strict order, and where it pauses the
+    subscription, it stops the batch.
     """
     stopped, blocked = False, set[str]()
     for item in job.items:
@@ -47,12 +48,17 @@ def attempts(job: Job, report: Report, stopping: Callable[[], bool]) -> Attempts
         else:
             outcome = yield item
             if isinstance(outcome, Failed | Unloaded):
-                stopped = job.lane.strict
+                stopped = job.lane.strict or _pauses(job, outcome)
                 if item.key is not None:
                     blocked.add(item.key)
             elif isinstance(outcome, Left):
                 stopped = True
             report(item, outcome)
+
+
+def _pauses(job: Job, outcome: Failed | Unloaded) -> bool:
+    retry = job.lane.work.retry
+    return isinstance(outcome, Failed) and retry is not None and retry.pauses(outcome.error)
 
 
 class Attempt:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 
-from eventbus.clock import Bell, Clock, Deadline, iso
-from eventbus.errors import BusClosed, EventBusError, LeaseLost, WaitTimeout
+from eventbus.clock import Bell, Clock, Deadline
+from eventbus.errors import BusClosed, EventBusError, WaitTimeout
 from eventbus.store.append import Appended
 from eventbus.store.storage import Storage
-from eventbus.worker.adopting import adopt
 from eventbus.worker.lane import Lane
 from eventbus.worker.loop import BusLoop
 from eventbus.worker.progress import Progress
 from eventbus.worker.recording import Effect
+from eventbus.worker.roster import Roster
 from eventbus.worker.rounds import Rounds
 from eventbus.worker.runners import Draft, Runners
-from eventbus.worker.work import Work
+from eventbus.worker.waking import SETTLING_SECONDS, Neighbours
 
 TICK = 1.0  # seconds between looks at the log when nothing rings: the safety net under every wake-up
+STANDBY_TICK = 0.25  # the same while another process delivers something: how soon a dead one is replaced
 LONGEST_LET_GO = 10.0  # seconds to wait for the handler of a subscription that is being forgotten
 LOOK_AGAIN = 0.1  # seconds after which somebody who waits looks again, though nothing has told him to
 REST_AFTER_TROUBLE = 1.0  # seconds before a lane, or the pump, tries again after an error of the log's
@@ -47,67 +47,26 @@ class Pump:
         self._storage, self._clock = storage, clock
         self._alarm, self._between, self._at_rest = alarm, between, at_rest
         self.bell, self.progress = Bell(), Progress()
+        self.neighbours = Neighbours(storage, clock, self.bell)
         self._runners = Runners(storage, clock, loop, self.bell, draft=draft, announce=announce)
         self._rounds = Rounds(
             storage, clock, self._runners, observe=observe, announce=announce, troubled=self._troubled
         )
+        self.roster = Roster(storage, clock, self._rounds, self.bell.ring)
         self._turn = threading.RLock()
-        self._wanted: dict[int, Work] = {}
-        self._reload: dict[int, float] = {}
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._stop = False
         self._next_look = 0.0
 
     # -- what it delivers to -----------------------------------------------------------------------
-    def add(self, row_id: int, work: Work) -> None:
-        """Deliver to a subscription from the next round on."""
-        self._wanted[row_id] = work
-        self.bell.ring()
-
-    def remove(self, row_id: int) -> None:
-        """Stop delivering to a subscription; what its handler is doing is finished and recorded first."""
-        self._wanted.pop(row_id, None)
-        self.reload(row_id)
-
-    def reload(self, row_id: int) -> None:
-        """Read a subscription's rows again: somebody has changed them. No further event is begun before."""
-        if row_id in self._wanted or row_id in self._rounds.lanes:
-            self._reload[row_id] = 0.0  # first: a lane that is being made right now is paused by whoever makes it
-        lane = self._rounds.lanes.get(row_id)
-        if lane is not None:
-            lane.paused = True
-        self.bell.ring()
-
-    def works(self) -> dict[int, Work]:
-        """What is to be run, by the id of its row."""
-        return dict(self._wanted)
-
-    def _is_at_work(self, row_id: int, work: Work) -> bool:
-        """False for what has no lane yet, and while a lane still ends that ran what has been replaced since."""
-        lane = self._rounds.lanes.get(row_id)
-        return lane is not None and lane.work is work
-
-    def caught_up(self, row_id: int, work: Work, *, head: int | None = None, epoch: int | None = None) -> bool:
-        """True if this very work has handled all up to `head`, and is still its owner in `epoch`.
-
-        By default: to the end of the log as it was last seen, by whoever this process takes for the owner.
-        """
-        if not self._is_at_work(row_id, work) or self._wanted.get(row_id) is not work or row_id in self._reload:
-            return False
-        lane = self._rounds.lanes[row_id]
-        return epoch in (None, lane.epoch) and lane.caught_up(self._rounds.head if head is None else head)
-
     def forget(self, row_id: int) -> None:
         """Its row is gone: drop it without recording anything more. Waits for the step that is under way."""
-        self._wanted.pop(row_id, None)
+        self.roster.remove(row_id)
         if not self._turn.acquire(timeout=LONGEST_LET_GO):
             return  # the step hangs in a via=; what is lost already is dropped after it
         try:
-            self._reload.pop(row_id, None)
-            lane = self._rounds.lanes.pop(row_id, None)
-            if lane is not None:
-                lane.lost = True
+            self.roster.drop(row_id)
         finally:
             self._turn.release()
 
@@ -150,7 +109,7 @@ class Pump:
                     rested = False
                     continue
                 self._alarm(self.next_due())
-                if self._clock.wait(self.bell, TICK):
+                if self._clock.wait(self.bell, self._tick()):
                     rested = False
                 elif not rested:
                     self._rest()
@@ -164,6 +123,11 @@ class Pump:
                 _log.exception("delivery goes on in %g s after an unexpected error", REST_AFTER_TROUBLE)
                 self._clock.wait(self.bell, REST_AFTER_TROUBLE)
 
+    def _tick(self) -> float:
+        if self.neighbours.is_settling:
+            return SETTLING_SECONDS
+        return STANDBY_TICK if self.roster.standby else TICK
+
     def _rest(self) -> None:
         with self._turn:
             self._rounds.catch_up()
@@ -176,7 +140,7 @@ class Pump:
         with self._turn:
             moved = self._between()
             moved = self._adopt() or moved
-            self._look_around()
+            moved = self._look_around() or moved
             handled = self._rounds.record()
             read = self._rounds.read()
             launched = False if self._stop else self._rounds.launch(here=here, only=only)
@@ -185,54 +149,26 @@ class Pump:
         return moved or handled or read or launched
 
     def _adopt(self) -> bool:
-        """Bring the lanes in line with what is wanted."""
-        lanes, now, dropped = self._rounds.lanes, self._clock.time(), False
-        for row_id, lane in list(lanes.items()):
-            again = self._reload.get(row_id)
-            if self._wanted.get(row_id) is lane.work and (again is None or again > now):
-                continue
-            lane.paused = True
-            if lane.job is None and not lane.pending:
-                del lanes[row_id]
-                self._reload.pop(row_id, None)
-                dropped = True
-                if not lane.lost:
-                    self._rounds.give_back_one(lane)
-        missing = [(row_id, work) for row_id, work in self.works().items() if row_id not in lanes]
-        if not missing:
-            return dropped
-        for row_id, _ in missing:
-            self._reload.pop(row_id, None)  # what changes from here on is read again
-        owner = f"pid {os.getpid()}"
-        with self._storage.writing(synced=False) as connection:
-            made = [(row_id, adopt(connection, row_id, work, owner, now, iso(now))) for row_id, work in missing]
-        for row_id, new in made:
-            if new is None:
-                self._wanted.pop(row_id, None)
-            else:
-                lanes[row_id] = new
-                if row_id in self._reload or self._wanted.get(row_id) is not new.work:
-                    new.paused = True
-        self._rounds.look_again()
-        self._next_look = 0.0
-        return True
+        moved = self.roster.adopt(stopping=self._stop)
+        if self.started and self.roster.works():
+            self.neighbours.join()
+        return moved
 
-    def _look_around(self) -> None:
-        """Find what nobody rings for, as often as the pump ticks: classes that were loaded, handlers that hang."""
+    def _look_around(self) -> bool:
+        """As often as the pump ticks, what nobody rings for: classes that were loaded, handlers that hang, rows that
+        another process has changed, processes that ended without a word; True if rows were changed.
+        """
         now = self._clock.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + TICK
-            self._rounds.wake_loaded()
-            self._runners.look()
+        if now < self._next_look:
+            return False
+        self._next_look = now + TICK
+        self._rounds.wake_loaded()
+        self._runners.look()
+        self.neighbours.tidy()
+        return self.roster.reload_changed()
 
     def _troubled(self, lane: Lane, error: EventBusError) -> None:
-        if isinstance(error, LeaseLost):
-            _log.warning("%s", error)
-            self._wanted.pop(lane.row.id, None)
-            return
-        _log.warning("%s goes on in %g s: %s", lane.name, REST_AFTER_TROUBLE, error)
-        lane.paused = True
-        self._reload[lane.row.id] = self._clock.time() + REST_AFTER_TROUBLE
+        self.roster.troubled(lane, error)
 
     # -- looking at it -----------------------------------------------------------------------------
     @property
@@ -241,19 +177,17 @@ class Pump:
         return self._rounds.handled
 
     def next_due(self) -> float | None:
-        """When the next parked delivery is due, wall clock."""
+        """When the next parked delivery is due, wall clock; those of a paused subscription are not."""
         with self._turn:  # looking drops what is stale from a lane's heap
-            due = [when for lane in self._rounds.lanes.values() if (when := lane.next_due()) is not None]
-        return min(due, default=None)
+            running = [lane for lane in self._rounds.lanes.values() if not (lane.paused or lane.lost)]
+            return min((when for lane in running if (when := lane.next_due()) is not None), default=None)
 
     def quiet(self) -> bool:
         """True if nothing is due now: everything is handled, or waits for a later time or a person."""
         with self._turn:
-            if self._between() or not all(self._is_at_work(row_id, work) for row_id, work in self.works().items()):
+            if self._between() or not self.roster.settled():
                 return False
             now = self._clock.time()
-            if any(row_id in self._reload for row_id in self._rounds.lanes):
-                return False
             with self._storage.reading() as connection:
                 head = self._rounds.look(connection)
             return all(lane.quiet(head, now) for lane in self._rounds.lanes.values())
@@ -298,8 +232,10 @@ class Pump:
             finished = not any(lane.job is not None for lane in lanes)
             self._rounds.give_back()
             self._rounds.lanes.clear()
+            self.roster.close()
         finally:
             self._turn.release()
+        self.neighbours.leave()
         self.progress.change()
         return finished
 

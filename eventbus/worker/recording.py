@@ -9,8 +9,8 @@ import attrs
 from eventbus.clock import Clock, iso
 from eventbus.delivery import Behind, Careful, Failed, Handled, Item, Left, NotMeant, Outcome, Unloaded
 from eventbus.errors import EventBusError
-from eventbus.retry import Again
-from eventbus.store import deliveries
+from eventbus.retry import Again, Discard, Pause
+from eventbus.store import deliveries, steps, subscriptions
 from eventbus.store.append import Appended, Appender
 from eventbus.store.deliveries import AttemptRow, DeliveryRow
 from eventbus.worker.lane import Lane
@@ -36,6 +36,8 @@ class Effect:
     row: DeliveryRow | None = None
     due: float | None = None
     appended: tuple[Appended, ...] = ()
+    discarded: Handled | None = None  # it failed, and is done with all the same
+    pauses: str | None = None  # why the subscription stops
 
     @property
     def succeeded(self) -> bool:
@@ -55,14 +57,17 @@ class Effect:
     @property
     def moves(self) -> bool:
         """True if the delivery is done or has a row of its own."""
-        return isinstance(self.outcome, Handled | NotMeant) or self.row is not None
+        done = isinstance(self.outcome, Handled | NotMeant) or self.discarded is not None
+        return done or self.row is not None
 
     def apply(self, lane: Lane, now: float) -> None:
         """Bring the lane up to date."""
-        if isinstance(self.outcome, Handled | NotMeant):
-            lane.settle(self.item, self.outcome.released, now)
+        done = self.discarded or self.outcome
+        if isinstance(done, Handled | NotMeant):
+            lane.settle(self.item, done.released, now)
         elif self.row is not None:
             lane.park(self.row, self.due)
+        lane.paused = lane.paused or self.pauses is not None
 
 
 class Recorder:
@@ -136,7 +141,20 @@ class Recorder:
             attempts = item.attempt if verdict.counts else item.attempt - 1
             due = self._now + verdict.seconds
             return self._park(item, failed, "retrying", due, attempts=attempts, error=failed.line())
+        if isinstance(verdict, Discard):
+            return Effect(
+                item, failed, discarded=Handled(released=settle(self._connection, self._lane, item, self._text))
+            )
+        if isinstance(verdict, Pause):
+            return self._paused(item, failed)
         return self._park(item, failed, "dead", attempts=item.attempt, error=failed.line())
+
+    def _paused(self, item: Item, failed: Failed) -> Effect:
+        """The delivery uses up no attempt, and is due as soon as a person has resumed the subscription."""
+        reason = f"{failed.line()} (event {item.envelope.id})"
+        subscriptions.set_state(self._connection, self._lane.row.id, "paused", reason, self._text)
+        parked = self._park(item, failed, "retrying", self._now, attempts=item.attempt - 1, error=failed.line())
+        return attrs.evolve(parked, pauses=reason)
 
     def _park(
         self,
@@ -162,7 +180,9 @@ def _no_class(item: Item) -> str:
 
 
 def settle(connection: sqlite3.Connection, lane: Lane, item: Item, now: str) -> tuple[int, int] | None:
-    """Write that a parked delivery is done; returns the next of its key, which is due now."""
+    """Write that a delivery is done; returns the next of its key if it was parked, which is due now."""
+    if item.parked or item.has_steps:
+        steps.forget(connection, lane.row.id, item.position)
     if not item.parked:
         return None
     deliveries.settle(connection, lane.row.id, item.position)

@@ -144,9 +144,16 @@ class Rounds:
         settled = [effect.item for effect in effects if effect.moves and not (lane.strict and effect.row)]
         cursor = lane.cursor_after(settled, stuck=lane.strict and any(effect.row for effect in effects))
         claim = max(lane.claim, cursor + CLAIM)
-        handled = sum(effect.counts for effect in effects)
         subscriptions.advance(
-            connection, lane.row.id, lane.name, lane.epoch, cursor=cursor, claim=claim, handled=handled, now=now
+            connection,
+            lane.row.id,
+            lane.name,
+            lane.epoch,
+            cursor=cursor,
+            claim=claim,
+            handled=sum(effect.counts for effect in effects),
+            discarded=sum(effect.discarded is not None for effect in effects),
+            now=now,
         )
         return cursor, claim
 
@@ -248,6 +255,14 @@ class Rounds:
                 if loaded[type_id] and position in lane.unloaded:
                     lane.wake(lane.unloaded[position], self._clock.time())
 
+    def changed_elsewhere(self) -> tuple[list[int], list[int]]:
+        """The subscriptions that somebody has changed since their lanes were made, and those that are gone."""
+        with self._storage.reading() as connection:
+            found = subscriptions.changes(connection)
+        known = {row_id: lane.row.changes for row_id, lane in self.lanes.items() if not lane.lost}
+        changed = [row_id for row_id, changes in known.items() if found.get(row_id, changes) != changes]
+        return changed, [row_id for row_id in known if row_id not in found]
+
     # -- what is next for a handler ----------------------------------------------------------------
     def launch(self, *, here: bool, only: int | None = None) -> bool:
         """Start a job on every lane that has something to do, or on the one of `only`; True if any has."""
@@ -324,8 +339,11 @@ class Rounds:
     def _parked_item(self, lane: Lane, position: int, attempt: int, tries: int) -> Item | None:
         with self._storage.reading() as connection:
             row = reading.one(connection, position)
+            parked = deliveries.one(connection, lane.row.id, position)
         if row is None:
             return None
+        if parked is not None and parked.payload is not None:
+            row = reading.with_payload(row, parked.payload)
         key = lane.due[position].key
         item = lane.item(Envelope(row, self._storage.names))
         item.key, item.attempt, item.tries, item.parked = key, attempt, tries, True

@@ -11,13 +11,14 @@ from typing import Any
 from eventbus.clock import Bell, Clock
 from eventbus.delivery import Item, Left, Outcome
 from eventbus.errors import EventBusError
-from eventbus.handlers import Context
+from eventbus.handlers import Context, Steps
 from eventbus.store.append import Appended
 from eventbus.store.storage import Storage
 from eventbus.threads import Pool, is_ctrl_c
 from eventbus.worker.attempts import Attempts, attempts, refuse_coroutine, run_here, run_on_loop, run_via
 from eventbus.worker.lane import Job
 from eventbus.worker.loop import BusLoop, LoopEnded
+from eventbus.worker.shelves import LogShelf
 from eventbus.worker.transactional import TransactionalRunner
 
 REPORT_SECONDS = 0.002  # within a batch, results wait at most this long before the pump is told
@@ -40,7 +41,7 @@ class Runners:
         draft: Draft,
         announce: Callable[[list[Appended]], None],
     ) -> None:
-        self._clock, self._loop, self._bell = clock, loop, bell
+        self._storage, self._clock, self._loop, self._bell = storage, clock, loop, bell
         self._draft = draft
         self._pool = Pool("eventbus-handler")
         self._rung = 0.0
@@ -131,7 +132,8 @@ class Runners:
                 item.drafts.append(draft)
                 return str(draft.id)
 
-            return Context(item.envelope, attempt=item.attempt, publish=publish, stopping=self.is_stopping)
+            steps = Steps(LogShelf(self._storage, job.lane, item))
+            return Context(item.envelope, attempt=item.attempt, publish=publish, stopping=self.is_stopping, steps=steps)
 
         return context
 

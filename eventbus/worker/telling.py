@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from eventbus.delivery import Failed, Unloaded
+from eventbus.store.deliveries import DeliveryRow
 from eventbus.worker.lane import Lane
 from eventbus.worker.recording import Effect
 
@@ -12,19 +13,25 @@ _log = logging.getLogger("eventbus.delivery")
 
 
 def tell(lane: Lane, effect: Effect) -> None:
-    """WARNING for what is tried again, ERROR with its traceback for what waits for a person now."""
-    if effect.row is None:
+    """WARNING for what is tried again or given up, ERROR with its traceback for what waits for a person now."""
+    if effect.row is None and effect.discarded is None:
         return
     envelope = effect.item.envelope
     what = f"{lane.name!r}, {envelope.type!r} at position {envelope.position}"
-    match effect.outcome:
-        case Failed() as failed if effect.row.state == "retrying":
+    match effect.outcome, effect.row:
+        case Failed() as failed, None:
+            _log.warning(
+                "%s: attempt %d failed, and the event is discarded: %r", what, effect.item.attempt, failed.line()
+            )
+        case Failed() as failed, _ if effect.pauses is not None:
+            _log.error("%s: the subscription is paused", what, exc_info=failed.error)
+        case Failed() as failed, DeliveryRow(state="retrying"):
             _log.warning("%s: attempt %d failed and is repeated: %r", what, effect.item.attempt, failed.line())
-        case Failed() as failed:
+        case Failed() as failed, _:
             stopped = "stops here" if lane.work.retry is None else f"is dead after attempt {effect.item.attempt}"
             _log.error("%s: %s", what, stopped, exc_info=failed.error)
-        case Unloaded() if envelope.type not in lane.missed:
+        case Unloaded(), DeliveryRow(error=error) if envelope.type not in lane.missed:
             lane.missed.add(envelope.type)
-            _log.warning("%s: waits, for %s", what, effect.row.error)
+            _log.warning("%s: waits, for %s", what, error)
         case _:
             return

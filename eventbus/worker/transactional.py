@@ -7,12 +7,15 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
+
 from eventbus.clock import Clock, iso
 from eventbus.delivery import Failed, Handled, Item, Left, Outcome, Unloaded
-from eventbus.errors import EventBusError
+from eventbus.errors import EventBusError, HandlerTimeout, TransactionTimeout
 from eventbus.handlers import Context
 from eventbus.store import subscriptions
 from eventbus.store.append import Appended
+from eventbus.store.guarded import TRANSACTION_SECONDS
 from eventbus.store.guest import Guest
 from eventbus.store.storage import Storage
 from eventbus.store.transaction import Transaction, open_transaction, still_there
@@ -80,8 +83,10 @@ class TransactionalRunner:
                 storage.commit_guest(guest)
             except BaseException as error:
                 storage.roll_back_guest(guest)
-                if isinstance(error, sqlite3.IntegrityError):  # a foreign key that is looked at when committing
-                    raise _RolledBack(items[-1], Failed(error, self._clock.time(), 0.0)) from error
+                # A foreign key may be looked at when committing, and the time may run out then.
+                if isinstance(error, sqlite3.IntegrityError | TransactionTimeout):
+                    failure = Failed(_in_time(lane, guest, error), self._clock.time(), 0.0)
+                    raise _RolledBack(items[-1], failure) from error
                 if isinstance(error, sqlite3.Error):
                     raise translate(storage.path, error, during="write") from error
                 raise
@@ -140,10 +145,22 @@ class TransactionalRunner:
             open_transaction.reset(token)
             transaction.is_open = False
         raise_interrupt(attempt.outcome)
-        if isinstance(attempt.outcome, Failed) and is_out_of_order(attempt.outcome.error):
-            raise attempt.outcome.error  # no fault of the event's: it waits until the file can be written again
-        if isinstance(attempt.outcome, Failed | Unloaded):
-            raise _RolledBack(item, attempt.outcome)
+        outcome = attempt.outcome
+        if isinstance(outcome, Failed):
+            outcome = attrs.evolve(outcome, error=_in_time(lane, guest, outcome.error))
+            if is_out_of_order(outcome.error):
+                raise outcome.error  # no fault of the event's: it waits until the file can be written again
+        if isinstance(outcome, Failed | Unloaded):
+            raise _RolledBack(item, outcome)
+
+
+def _in_time(lane: Lane, guest: Guest, error: BaseException) -> BaseException:
+    """The error of a handler; whatever it raised after its transaction was revoked came of that."""
+    if not guest.overdue:
+        return error
+    timeout = HandlerTimeout(lane.name, TRANSACTION_SECONDS)
+    timeout.__cause__ = error
+    return timeout
 
 
 class _Publisher:

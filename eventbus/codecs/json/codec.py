@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -26,13 +26,13 @@ _TROUBLE = (Refused, Unusual, AttributeError, ValueError, TypeError, OverflowErr
 
 
 class JsonCodec:
-    """Writes and reads the instances of one attrs class; compiled once, called for every event.
+    """Writes and reads the instances of one attrs class, or of any annotation; compiled once, called for every event.
 
-    `name` is what errors call the class. Raises Undefinable if an instance would not come back equal,
+    `name` is what errors call it. Raises Undefinable if an instance would not come back equal,
     Unresolved if an annotation names something that is not there yet.
     """
 
-    def __init__(self, cls: type, name: str, scope: Scope) -> None:
+    def __init__(self, cls: Any, name: str, scope: Scope) -> None:
         self.name = name
         try:
             self._shape = AnnotationReader(scope).shape(cls, {})
@@ -94,13 +94,16 @@ class JsonCodec:
             reason = f"would not come back from the log: {error.reason}"
             raise InvalidEvent(self.name, error.path, reason) from error.__cause__
         before, after = _decode(payload), _decode(_encode(self._write_patiently(again, MAX_DEPTH)))
-        for name, value in before.items():
-            if _encode(value) != _encode(after[name]):
-                reason = f"would come back as {shown(after[name])}, not {shown(value)}: its class changes it once more"
+        changed = _parts(after)
+        for name, value in _parts(before).items():
+            if _encode(value) != _encode(changed[name]):
+                reason = (
+                    f"would come back as {shown(changed[name])}, not {shown(value)}: its class changes it once more"
+                )
                 raise InvalidEvent(self.name, name, reason)
 
     def _too_long(self, value: Any, length: int, max_payload: int) -> InvalidEvent:
-        sizes = {name: len(_encode(item)) for name, item in self._write_patiently(value, MAX_DEPTH).items()}
+        sizes = {name: len(_encode(item)) for name, item in _parts(self._write_patiently(value, MAX_DEPTH)).items()}
         largest = max(sizes, key=sizes.__getitem__, default="")
         reason = f"the payload has {length} bytes, more than max_payload={max_payload}"
         return InvalidEvent(self.name, largest, f"{reason}; most are in this field")
@@ -109,6 +112,11 @@ class JsonCodec:
         error = InvalidEvent(self.name, path, reason)
         error.stored = ""  # type: ignore[assignment] # it was read, not published
         return error
+
+
+def _parts(written: Any) -> dict[str, Any]:
+    """The fields of what was written; a value that is no record has one, without a name."""
+    return cast("dict[str, Any]", written) if type(written) is dict else {"": written}
 
 
 def encode_value(value: Any, name: str, path: str) -> str:

@@ -1,0 +1,155 @@
+"""Which process delivers a subscription: a byte each of `<log>-lock`, locked by whoever does.
+
+The system frees the locks of a process that ends, however it ends. They keep two processes from working at
+once; that they could not commit both is the epoch's doing (store/subscriptions.py), so a lock file that was
+deleted or copied costs only time. It is never the log itself: closing any descriptor of a file drops all
+POSIX locks that the process has on it. For the same reason a process has one descriptor for each lock file,
+whoever uses it. The file is empty and stays.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+
+from eventbus.store.holders import LOCK_SUFFIX
+from eventbus.store.location import Location
+from eventbus.store.trouble import translate_os
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int, byte: int) -> None:
+        os.lseek(descriptor, byte, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+    def _unlock(descriptor: int, byte: int) -> None:
+        os.lseek(descriptor, byte, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int, byte: int) -> None:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+
+    def _unlock(descriptor: int, byte: int) -> None:
+        fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, byte)
+
+
+_lock_files: dict[str, _LockFile] = {}
+_guard = threading.Lock()
+
+
+class Leases:
+    """The subscriptions that this engine may deliver; in memory, where nobody else is, all of them."""
+
+    def __init__(self, location: Location) -> None:
+        self._path = None if location.path is None else location.path + LOCK_SUFFIX
+        self._file: _LockFile | None = None
+
+    def take(self, row_id: int) -> bool:
+        """True if the subscription is ours now, or was already. Never waits. Raises LogError."""
+        if self._path is None:
+            return True
+        with _guard:
+            if self._file is None:
+                self._file = _lock_files.get(self._path) or _LockFile(self._path)
+                _lock_files[self._path] = self._file
+                self._file.users.add(self)
+            return self._file.take(row_id, self)
+
+    def give_up(self, row_id: int) -> None:
+        """Let another process have it."""
+        with _guard:
+            if self._file is not None:
+                self._file.give_up(row_id, self)
+
+    def forget(self) -> None:
+        """In a fork: nothing is held here."""
+        self._file = None
+
+    def close(self) -> None:
+        """Give everything up."""
+        with _guard:
+            file, self._file = self._file, None
+            if file is not None:
+                for row_id in [row_id for row_id, who in file.holders.items() if who is self]:
+                    file.give_up(row_id, self)
+                file.users.discard(self)
+                if not file.users:
+                    _lock_files.pop(file.path, None)
+                    file.close()
+
+
+class _LockFile:
+    """The one descriptor that this process has of a lock file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.users: set[Leases] = set()
+        self.holders: dict[int, Leases] = {}
+        self._descriptor = _open(path)
+
+    def take(self, row_id: int, who: Leases) -> bool:
+        if self._was_replaced():
+            self.close()
+            self._descriptor = _open(self.path)
+            self.holders = {held: owner for held, owner in self.holders.items() if self._try(held)}
+        holder = self.holders.get(row_id)
+        if holder is not None:  # perhaps of another engine of this process, which is closing
+            return holder is who
+        if not self._try(row_id):
+            return False
+        self.holders[row_id] = who
+        return True
+
+    def _try(self, row_id: int) -> bool:
+        try:
+            _lock(self._descriptor, row_id)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+                return False
+            raise translate_os(self.path, error, during="lock a byte of the lock file") from error
+        return True
+
+    def give_up(self, row_id: int, who: Leases) -> None:
+        if self.holders.get(row_id) is who:
+            del self.holders[row_id]
+            _unlock(self._descriptor, row_id)
+
+    def _was_replaced(self) -> bool:
+        """True if somebody deleted the file: whoever comes now would lock another one."""
+        try:
+            there = os.stat(self.path)
+        except FileNotFoundError:
+            return True
+        here = os.fstat(self._descriptor)
+        return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+    except OSError as error:
+        raise translate_os(path, error, during="open the lock file") from error
+
+
+def _forget_parents_locks() -> None:
+    """In a fork, which inherits the descriptors and none of the locks."""
+    global _guard
+    _guard = threading.Lock()
+    for file in _lock_files.values():
+        for leases in file.users:
+            leases.forget()
+        file.close()
+    _lock_files.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents_locks)
