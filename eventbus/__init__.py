@@ -17,14 +17,15 @@ what stands to its left on its own floor; `tests/test_house.py` reads this plan 
     1 words    codecs, events, technical, handlers
                how a value is written down; event, envelope, receipt; what delivery tells of itself;
                what can be declared
-    0 ground   errors, clock, threads, retry, placement, plugins
-               the tree of errors; time and ids; threads of our own; when to try again;
-               where a handler runs; what other distributions add
+    0 ground   errors, clock, threads, retry, breaker, placement, plugins
+               the tree of errors; time and ids; threads of our own; when to try again, and when not
+               to ask; where a handler runs; what other distributions add
 
 This file is the front door. It loads nothing: a name below is imported from its room when it is first used.
 """
 
 __all__ = [
+    "Breaker",
     "Context",
     "Envelope",
     "EventBus",
@@ -57,6 +58,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from eventbus.breaker import Breaker
     from eventbus.bus import EventBus
     from eventbus.errors import (
         EventBusError,
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from eventbus.store.transaction import Transaction
 else:
     _ROOMS = {
+        "eventbus.breaker": ("Breaker",),
         "eventbus.bus": ("EventBus",),
         "eventbus.errors": (
             "EventBusError",

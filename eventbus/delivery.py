@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import attrs
 
+from eventbus.errors import HandlerTimeout
 from eventbus.events import Envelope
 from eventbus.store.append import Draft
 from eventbus.threads import is_ctrl_c
@@ -27,8 +28,25 @@ class Item:
     parked: bool = False  # it has a row in eventbus_deliveries
     problem: BaseException | None = None  # its order key could not be told
     running: bool = False  # its handler has not returned yet
+    started: float = 0.0  # when its handler was called, monotonic
+    thread: int | None = None  # on which it was called
+    cancelled: float | None = None  # when it was asked to end, for it took too long; monotonic
     has_steps: bool = False  # it may have rows in eventbus_steps
     drafts: list[Draft] = attrs.field(factory=list[Draft])
+
+
+@attrs.define(eq=False)
+class Bundle(Item):
+    """Events that are given to a handler together, as a list; it stands in for them while they are tried."""
+
+    items: list[Item] = attrs.field(factory=list[Item])
+
+    @classmethod
+    def of(cls, items: list[Item]) -> Bundle:
+        """What its handler is told: the last event's envelope and the highest attempt."""
+        last = items[-1]
+        attempt = max(item.attempt for item in items)
+        return cls(last.envelope, last.position, last.key, attempt, parked=last.parked, items=items)
 
 
 @attrs.frozen
@@ -63,6 +81,21 @@ class Failed:
 
 
 @attrs.frozen
+class Overdue:
+    """The handler has run for too long and cannot be stopped; another outcome follows once it returns."""
+
+    error: HandlerTimeout
+    started_at: float  # wall clock, seconds
+    seconds: float
+    stack: str  # where it is
+    new: bool  # it has no row yet
+
+    def line(self) -> str:
+        """The error in one line, as a listing shows it."""
+        return f"{type(self.error).__name__}: {self.error.what}"
+
+
+@attrs.frozen
 class Behind:
     """Not run: an earlier event of the same key waits."""
 
@@ -89,7 +122,7 @@ class Left:
     """Not run: the bus is closing, or an event before it stopped the subscription."""
 
 
-Outcome: TypeAlias = Handled | Failed | Behind | Careful | Unloaded | NotMeant | Left
+Outcome: TypeAlias = Handled | Failed | Overdue | Behind | Careful | Unloaded | NotMeant | Left
 
 
 def message(error: BaseException) -> str:

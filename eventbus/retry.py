@@ -121,7 +121,7 @@ def exponential(first: float = 1.0, factor: float = 2.0, cap: float = 300.0) -> 
     """
     _seconds("exponential(first=...)", first, above=0.0)
     _seconds("exponential(cap=...)", cap, above=0.0)
-    if not (_is_whole(factor) or isinstance(factor, float)) or not 1 <= factor < math.inf:
+    if not (is_whole(factor) or isinstance(factor, float)) or not 1 <= factor < math.inf:
         raise EventDefinitionError(f"exponential(factor=...) must be a number of at least 1, not {factor!r}.")
     return _Exponential(float(first), float(factor), float(cap))
 
@@ -154,7 +154,7 @@ class Retry:
     on: Mapping[type[BaseException], Reaction] = attrs.field(factory=dict[type[BaseException], Reaction], hash=False)
 
     def __attrs_post_init__(self) -> None:
-        if self.attempts is not None and (not _is_whole(self.attempts) or self.attempts < 1):
+        if self.attempts is not None and (not is_whole(self.attempts) or self.attempts < 1):
             raise EventDefinitionError(
                 f"Retry(attempts=...) must be a whole number of at least 1, or None for no end, not {self.attempts!r}."
             )
@@ -163,14 +163,14 @@ class Retry:
                 "Retry(backoff=...) must be exponential(...), fixed(...), steps(...) or a function of "
                 f"(failure, jitter), not {self.backoff!r}."
             )
-        if not _is_exceptions(self.outage):
+        if not is_exceptions(self.outage):
             raise EventDefinitionError(
                 f"Retry(outage=...) must be a tuple of exception classes, (ConnectionError,), not {self.outage!r}."
             )
         self._check_on()
 
     def _check_on(self) -> None:
-        if not _is_mapping(self.on) or not _is_exceptions(tuple(self.on)):
+        if not _is_mapping(self.on) or not is_exceptions(tuple(self.on)):
             raise EventDefinitionError(
                 f"Retry(on=...) must be a dict of exception classes, {{ValueError: 'dead'}}, not {self.on!r}."
             )
@@ -211,7 +211,7 @@ class Retry:
 
     def _kind(self, error: BaseException) -> _Kind:
         """What follows an error: of a group, the gravest of what is in it."""
-        kinds: set[_Kind] = {self._kind_of(type(leaf)) for leaf in _leaves(error)}
+        kinds: set[_Kind] = {self._kind_of(type(leaf)) for leaf in leaves(error)}
         return min(kinds, key=_GRAVEST_FIRST.index)
 
     def _kind_of(self, cls: type[BaseException]) -> _Kind:
@@ -223,7 +223,7 @@ class Retry:
         return "retry"
 
     def _wait_out(self, error: BaseException, failure: int, jitter: Jitter) -> Again:
-        asked = [leaf.seconds for leaf in _leaves(error) if isinstance(leaf, RetryLater)]
+        asked = [leaf.seconds for leaf in leaves(error) if isinstance(leaf, RetryLater)]
         return Again(max(asked) if asked else self._wait(failure, jitter), counts=False)
 
     def _wait(self, failure: int, jitter: Jitter) -> float:
@@ -237,17 +237,18 @@ class Retry:
             return _DEFAULT_BACKOFF(failure, jitter)
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def leaves(error: BaseException) -> Iterator[BaseException]:
     """The errors in an exception group (a TaskGroup raises them); an error alone is its own leaf."""
     if isinstance(error, BaseExceptionGroup):
         group = cast("BaseExceptionGroup[BaseException]", error)
         for each in group.exceptions:
-            yield from _leaves(each)
+            yield from leaves(each)
     else:
         yield error
 
 
-def _is_whole(value: object) -> bool:
+def is_whole(value: object) -> bool:
+    """True for an int that is not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -255,15 +256,21 @@ def _is_mapping(value: object) -> bool:
     return isinstance(value, Mapping)
 
 
-def _is_exceptions(value: object) -> bool:
+def is_exceptions(value: object) -> bool:
+    """True for a tuple of exception classes."""
     if not isinstance(value, tuple):
         return False
     members = cast("tuple[object, ...]", value)
     return all(isinstance(each, type) and issubclass(each, BaseException) for each in members)
 
 
+def is_seconds(value: object) -> bool:
+    """True for a number of seconds above 0, at most ten years."""
+    return (is_whole(value) or isinstance(value, float)) and 0 < cast("float", value) <= LONGEST_WAIT
+
+
 def _seconds(what: str, value: float, above: float | None = None) -> float:
-    number = _is_whole(value) or isinstance(value, float)
+    number = is_whole(value) or isinstance(value, float)
     if not number or not 0 <= value <= LONGEST_WAIT or value == above:
         least = "0 or more" if above is None else f"more than {above:g}"
         raise EventDefinitionError(f"{what} takes seconds, {least} and at most ten years, not {value!r}.")

@@ -109,6 +109,39 @@ class DeliveryWaiting:
     position: int
 
 
+@event(name="eventbus.HandlerOverdue", kind="technical")
+class HandlerOverdue:
+    """A handler has run for longer than its `timeout=` (seconds) and cannot be stopped; `stack` is where it is.
+
+    Its order key waits for it, the others go on.
+    """
+
+    subscription: str
+    event_id: str
+    event_type: str
+    position: int
+    attempt: int
+    seconds: float
+    stack: str
+
+
+@event(name="eventbus.CircuitOpened", kind="technical")
+class CircuitOpened:
+    """So many deliveries failed in a row that none is tried before `until`, seconds since 1970 UTC."""
+
+    breaker: str
+    failures: int
+    reason: str
+    until: float
+
+
+@event(name="eventbus.CircuitClosed", kind="technical")
+class CircuitClosed:
+    """A delivery that was let through an open breaker was handled: all are tried again."""
+
+    breaker: str
+
+
 @event(name="eventbus.ProjectionStopped", kind="technical")
 class ProjectionStopped:
     """A projection failed on an event and stays there until its code has changed."""

@@ -128,6 +128,11 @@ class Pool:
             elif self._threads - self._hung < self._limit:
                 self._start()
 
+    def allow(self, limit: int) -> None:
+        """Have at least so many threads from now on."""
+        with self._changed:
+            self._limit = max(self._limit, limit)
+
     def look(self, now: float) -> None:
         """Find out which threads have been busy for long; `now` is monotonic, and this is called now and then."""
         with self._changed:

@@ -25,6 +25,7 @@ class Stub:
     """A handler as a lane sees it."""
 
     kind, via, tables, synced = "plain", None, None, True
+    concurrency, batch, timeout, breaker = 1, None, None, None
 
     def __init__(self, key_of: Callable[[Envelope], str | None] | None, retry: Retry | None = None) -> None:
         self.key_of, self.retry = key_of, retry or Retry()
@@ -47,6 +48,13 @@ def offered(lane: Lane, *keys: str | None) -> Lane:
     return lane
 
 
+def taken(lane: Lane) -> list[Item]:
+    """What is next, with its handler now."""
+    items = lane.fresh() or []
+    lane.launch(Job(lane, items))
+    return items
+
+
 def parked(position: int, key: str | None, state: Any = "retrying", attempts: int = 1) -> DeliveryRow:
     return DeliveryRow(position, key, state, attempts, attempts, None, None, "then")
 
@@ -65,11 +73,13 @@ def test_fresh_events_come_in_batches_and_not_beyond_the_claim() -> None:
 
 
 def test_events_of_a_blocked_key_are_parked_and_the_others_go_on() -> None:
-    it = offered(lane(), "a", "b", "a", "b")
+    it = lane()
+    it.work.batch = 1  # type: ignore[misc]
+    offered(it, "a", "b", "a", "b")
+    taken(it)
     it.park(parked(1, "a"), due=50.0)
-    assert positions(it.fresh()) == [2]
-    it.settle(it.ready[0], None, 0.0)
-    assert it.fresh() is None
+    it.work.batch = None  # type: ignore[misc]
+    assert positions(it.fresh()) == [2, 4]
     assert [(item.position, outcome) for item, outcome in it.pending] == [(3, Behind())]
 
 
@@ -84,8 +94,9 @@ def test_in_strict_order_only_one_event_is_parked_and_nothing_passes_it() -> Non
     assert it.fresh() is None
     assert len(it.pending) == 1
     it.pending.clear()
+    assert it.cursor_after([], stuck=1) == 0
     it.park(parked(1, None), due=5.0)
-    assert (it.cursor, it.stuck_at) == (0, 1)
+    assert (it.cursor_after([], stuck=None), it.stuck_at) == (0, 1)
     assert it.fresh() is None
     assert not it.wants(head=100)
 
@@ -122,13 +133,16 @@ def test_parked_deliveries_come_back_in_the_order_of_their_due_times() -> None:
     assert it.next_due() == 10.0
     assert it.parked(now=9.9) is None
     assert it.parked(now=10.0) == 2
-    it.park(parked(2, "b", attempts=2), due=30.0)
+    it.take(2)
+    it.park(parked(2, "b", attempts=2), due=30.0, new=False)
     assert (it.parked(now=25.0), it.next_due()) == (1, 20.0)
 
 
 def test_a_key_is_free_once_all_that_waited_for_it_is_done() -> None:
-    it = offered(lane(), "a", "a", "a")
-    first, second, third = it.ready
+    it = offered(lane(), "a", "a")
+    first, second = taken(it)
+    third = it.item(envelope(3, "a"))
+    it.ready.append(third)
     it.park(parked(1, "a"), due=10.0)
     it.park(parked(2, "a", "held"), due=None)
     assert (it.held, it.blocked["a"]) == (1, 2)
@@ -137,6 +151,7 @@ def test_a_key_is_free_once_all_that_waited_for_it_is_done() -> None:
     assert (it.held, it.parked(11.0)) == (0, 2)
     assert it.fresh() is None
     it.pending.clear()
+    it.put_back(third)
     it.settle(second, None, now=12.0)
     assert it.blocked == {}
     assert it.fresh() == [third]
@@ -145,7 +160,7 @@ def test_a_key_is_free_once_all_that_waited_for_it_is_done() -> None:
 def test_a_dead_delivery_blocks_its_key_and_is_never_due() -> None:
     it = offered(lane(), "a")
     it.park(parked(1, "a"), due=10.0)
-    it.park(parked(1, "a", "dead"), due=None)
+    it.park(parked(1, "a", "dead"), due=None, new=False)
     assert it.next_due() is None
     assert it.blocked == {"a": 1}
 
@@ -162,27 +177,31 @@ def test_a_delivery_without_its_class_waits_until_it_is_woken() -> None:
 # --- the cursor -----------------------------------------------------------------------------------------
 
 
-def test_the_cursor_follows_what_is_done_or_parked() -> None:
+def test_the_cursor_stays_below_the_first_that_is_not_done() -> None:
     it = offered(lane(), "a", "b", "c")
-    a, b, c = it.ready
-    assert it.cursor_after([a], stuck=False) == 1
-    assert it.cursor_after([a, b, c], stuck=False) == 3
+    taken(it)
+    assert it.cursor_after([1], stuck=None) == 1
+    assert it.cursor_after([2, 3], stuck=None) == 0
+    assert it.cursor_after([1, 2, 3], stuck=None) == 3
 
 
-def test_the_cursor_passes_what_was_read_and_is_not_meant_for_it_once_all_else_is_done() -> None:
+def test_the_cursor_passes_what_was_read_and_is_not_meant_for_it() -> None:
     it = offered(lane(), "a")
     it.scanned = 90
-    assert it.cursor_after([it.ready[0]], stuck=False) == 90
-    assert it.cursor_after([it.ready[0]], stuck=True) == 1
-    it.job = Job(it, [])
-    assert it.cursor_after([it.ready[0]], stuck=False) == 1
+    assert it.cursor_after([], stuck=None) == 0
+    taken(it)
+    assert it.cursor_after([1], stuck=None) == 90
+    assert it.cursor_after([], stuck=1) == 0
+    it.ready.append(it.item(envelope(80, "b")))
+    assert it.cursor_after([1], stuck=None) == 79
 
 
 def test_an_old_delivery_that_fails_again_does_not_move_the_cursor() -> None:
     it = lane()
     it.make_due(70, 1.0, 1, "a", again=True)
-    it.park(parked(70, "a", attempts=2), due=9.0)
-    assert it.cursor == 0
+    it.take(70)
+    it.park(parked(70, "a", attempts=2), due=9.0, new=False)
+    assert it.cursor_after([70], stuck=None) == 0
 
 
 def test_what_has_a_row_already_is_not_read_again() -> None:
@@ -198,13 +217,51 @@ def test_a_lane_is_quiet_when_nothing_can_be_done_now() -> None:
     assert not it.quiet(head=1, now=0.0)
     offered(it, "a")
     assert not it.quiet(head=1, now=0.0)
+    taken(it)
     it.park(parked(1, "a"), due=10.0)
+    it.jobs.clear()
+    it.passed = 0
     assert it.quiet(head=1, now=9.0)
     assert not it.quiet(head=1, now=10.0)
     it.paused = True
     assert it.quiet(head=1, now=10.0)
-    it.job = Job(it, [])
+    it.jobs.append(Job(it, []))
     assert not it.quiet(head=1, now=10.0)
+
+
+# --- several at once ------------------------------------------------------------------------------------
+
+
+def several(concurrency: int, *keys: str | None) -> Lane:
+    it = lane()
+    it.work.concurrency = concurrency  # type: ignore[misc]
+    return offered(it, *keys)
+
+
+def test_several_keys_are_worked_on_at_once_and_each_key_in_order() -> None:
+    it = several(3, "a", "a", "b", None, None)
+    assert [positions(taken(it)) for _ in range(4)] == [[1], [3], [4], [5]]
+    assert not it.idle()
+    it.jobs.pop(0)
+    it.settle(it.flight[1], None, 0.0)
+    assert positions(it.fresh()) == [2]
+
+
+def test_what_is_not_run_after_all_comes_up_where_it_was() -> None:
+    it = several(2, "a", "b", "c")
+    (first,), (_second,) = taken(it), taken(it)
+    it.put_back(first)
+    assert positions(it.fresh()) == [1]
+
+
+def test_what_may_have_ended_the_process_runs_alone() -> None:
+    it = several(4, "a", "b")
+    it.careful = 1
+    it.make_due(1, 0.0, 1, "a", again=True)
+    assert it.parked(0.0) == 1
+    assert it.take(1)
+    it.launch(Job(it, [it.item(envelope(1, "a"))]))
+    assert not it.idle()
 
 
 # --- a batch --------------------------------------------------------------------------------------------

@@ -151,7 +151,7 @@ class Following:
         if delivery is None:
             if position <= row.start or not matching.concerns(type_id, position):
                 return DeliveryStatus("not_applicable")
-            if position <= row.cursor or matching.was_seen(type_id, position):
+            if position <= row.cursor or position in row.ahead or matching.was_seen(type_id, position):
                 if self._was_discarded(connection, row, position):
                     return DeliveryStatus("discarded")
                 other = matching.is_other(self._engine.storage.names.type_named(type_id))

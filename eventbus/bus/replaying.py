@@ -61,7 +61,7 @@ def _run(engine: Engine, row: SubscriptionRow, work: Work, envelope: Envelope, p
             return
         steps = Steps(ReplayShelf(engine.storage, row.id, envelope.position))
         context = Context(envelope, is_replay=True, publish=_catcher(published), steps=steps)
-        result = work.call(envelope.event, context)
+        result = work.call(_given(work, envelope), context)
         if inspect.iscoroutine(result):
             engine.loop.spawn(result).result()
     finally:
@@ -76,11 +76,18 @@ def _run_in_transaction(engine: Engine, work: Work, envelope: Envelope, publishe
         token = open_transaction.set(transaction)
         try:
             publish = transaction.publish
-            work.call(envelope.event, Context(envelope, is_replay=True, publish=publish, transaction=transaction))
+            work.call(
+                _given(work, envelope), Context(envelope, is_replay=True, publish=publish, transaction=transaction)
+            )
         finally:
             open_transaction.reset(token)
             transaction.is_open = False
             engine.storage.roll_back_guest(guest)
+
+
+def _given(work: Work, envelope: Envelope) -> Any:
+    """What its handler takes: the event, or a list."""
+    return envelope.event if work.batch is None else [envelope.event]
 
 
 def _catcher(published: list[Any]) -> Callable[..., str]:

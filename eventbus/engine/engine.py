@@ -100,6 +100,7 @@ class Engine:
             draft=_draft_for,
             announce=self.announce,
             observe=self._observe,
+            emit=self.emit_technical,
             alarm=self._alarm.set,
             between=self._between,
             at_rest=self._alarm.rest,

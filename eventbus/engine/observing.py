@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eventbus import technical
-from eventbus.delivery import Behind, Careful, Failed, Handled, Left, NotMeant, Unloaded
+from eventbus.delivery import Behind, Careful, Failed, Handled, Left, NotMeant, Overdue, Unloaded
 from eventbus.worker.lane import Lane
 from eventbus.worker.recording import Effect
 
@@ -16,6 +16,7 @@ _CLASSES: dict[type, tuple[type, ...]] = {
         technical.SubscriptionPaused,
         technical.ProjectionStopped,
     ),
+    Overdue: (),  # HandlerOverdue is told of as soon as it is seen
     Behind: (technical.DeliveryHeld,),
     Careful: (technical.DeliveryHeld,),
     Unloaded: (technical.DeliveryWaiting,),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -26,9 +26,12 @@ def _never() -> bool:
 
 class Context:
     """What a handler may want to know beside the event: its `envelope`, which `attempt` this is (from 1),
-    whether it `is_replay`; `publish`, which makes this event the cause of the new one; and `step`."""
+    whether it `is_replay`; `publish`, which makes this event the cause of the new one; and `step`.
 
-    __slots__ = ("_publish", "_steps", "_stopping", "_transaction", "attempt", "envelope", "is_replay")
+    One that takes a list has the `envelopes` of all; the last of them is `envelope`, the cause of what it publishes.
+    """
+
+    __slots__ = ("_is_single", "_publish", "_steps", "_stopping", "_transaction", "attempt", "envelope", "envelopes", "is_replay")
 
     def __init__(
         self,
@@ -40,8 +43,11 @@ class Context:
         transaction: Transaction | None = None,
         stopping: Callable[[], bool] = _never,
         steps: Steps | None = None,
+        envelopes: Sequence[Envelope] | None = None,
     ) -> None:
         self.envelope = envelope
+        self._is_single = envelopes is None
+        self.envelopes = (envelope,) if envelopes is None else tuple(envelopes)
         self.attempt = attempt
         self.is_replay = is_replay
         self._publish = publish
@@ -92,10 +98,10 @@ class Context:
         after it ran.
         """
         if self._steps is None:
-            what = "live" if self._transaction is None else "transactional"
+            what = "transactional" if self._transaction else "live" if self._is_single else "batch"
             raise EventBusError(
                 f"A {what} handler has no steps; {name!r} was not run.",
-                hint="Give steps to a subscription without transactional=True.",
+                hint="Give steps to a subscription without transactional=True and batch=.",
             )
         return self._steps.run(name, fn, args, kwargs)
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
+from eventbus.breaker import Breaker
 from eventbus.errors import EventBusError, EventDefinitionError
 from eventbus.handlers.callee import Callee, inspect_handler, qualified_name
-from eventbus.retry import Retry
+from eventbus.retry import Retry, is_seconds, is_whole
 
 if TYPE_CHECKING:
     from eventbus.events import Envelope
@@ -25,6 +26,12 @@ OrderBy: TypeAlias = "Literal['stream', 'log'] | Callable[[Envelope], str | None
 
 Refused: TypeAlias = Callable[[EventBusError], object]
 """Told when the log refuses a declaration after the call that made it has returned."""
+
+MOST_AT_ONCE = 256
+"""The largest concurrency=: each sync handler that runs has a thread."""
+
+LARGEST_BATCH = 500
+"""The largest batch=: so many events are read ahead."""
 
 LONGEST_NAME = 200
 """Characters. A subscription's name is a key in the log and a word in listings."""
@@ -72,7 +79,7 @@ class LiveDeclaration:
         for target in self.targets:
             _refuse_what_is_never_published(target)
         name = inspect_handler(self._held).qualified
-        if not _is_whole(self.priority):
+        if not is_whole(self.priority):
             raise EventDefinitionError(f"The priority of {name} must be a whole number, not {self.priority!r}.")
         if self.via is not None and not callable(self.via):
             raise EventDefinitionError(f"via= of {name} must be a callable that takes a thunk, not {self.via!r}.")
@@ -98,6 +105,10 @@ class SubscriptionDeclaration:
     transactional: bool = False
     via: Via | None = None
     backfill: bool = False
+    concurrency: int = attrs.field(default=1, kw_only=True)
+    batch: int | None = attrs.field(default=None, kw_only=True)
+    timeout: float | None = attrs.field(default=None, kw_only=True)
+    breaker: Breaker | None = attrs.field(default=None, kw_only=True)
     refused: Refused | None = attrs.field(default=None, kw_only=True, repr=False)
     callee: Callee = attrs.field(init=False, repr=False)
 
@@ -112,7 +123,7 @@ class SubscriptionDeclaration:
             self._refuse(f"retry= must be a Retry, not {self.retry!r}")
         if self.order_by not in ("stream", "log", None) and not callable(self.order_by):
             self._refuse(f"order_by= is 'stream', 'log', None or a function of the envelope, not {self.order_by!r}")
-        if self.after != "now" and not (_is_whole(self.after) and self.after >= 0):
+        if self.after != "now" and not (is_whole(self.after) and self.after >= 0):
             self._refuse(f"after= is 'now', 0 (from the beginning) or a position, not {self.after!r}")
         if self.via is not None and not callable(self.via):
             self._refuse(f"via= must be a callable that takes a thunk, not {self.via!r}")
@@ -122,6 +133,25 @@ class SubscriptionDeclaration:
             self._refuse("via= takes plain handlers to another thread; an async one runs on the bus's loop")
         if self.transactional and self.via is not None:
             self._refuse("a transactional handler runs where its transaction is and cannot be sent elsewhere by via=")
+        self._check_pace()
+
+    def _check_pace(self) -> None:
+        if not is_whole(self.concurrency) or not 1 <= self.concurrency <= MOST_AT_ONCE:
+            self._refuse(f"concurrency= is a whole number from 1 to {MOST_AT_ONCE}, not {self.concurrency!r}")
+        if self.concurrency > 1 and self.order_by == "log":
+            self._refuse("order_by='log' means one event after the other, and concurrency= several at once")
+        if self.concurrency > 1 and self.transactional:
+            self._refuse("transactional handlers take turns, since one writes at a time: concurrency= gains nothing")
+        if self.concurrency > 1 and self.via is not None:
+            self._refuse("via= runs one event after the other elsewhere, and concurrency= several at once")
+        if self.batch is not None and not (is_whole(self.batch) and 1 <= self.batch <= LARGEST_BATCH):
+            self._refuse(f"batch= is a whole number from 1 to {LARGEST_BATCH}, not {self.batch!r}")
+        if self.timeout is not None and not is_seconds(self.timeout):
+            self._refuse(f"timeout= is a number of seconds above 0, not {self.timeout!r}")
+        if self.timeout is not None and self.transactional:
+            self._refuse("a transactional handler has the time of its transaction, which is revoked after 5 s")
+        if self.breaker is not None and not _is_breaker(self.breaker):
+            self._refuse(f"breaker= must be a Breaker, not {self.breaker!r}")
 
     def _refuse(self, why: str) -> None:
         raise EventDefinitionError(f"Subscription {self.name!r} ({self.callee.qualified}): {why}.")
@@ -138,8 +168,8 @@ class ProjectionDeclaration:
 Declaration: TypeAlias = LiveDeclaration | SubscriptionDeclaration | ProjectionDeclaration
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is_breaker(value: object) -> bool:
+    return isinstance(value, Breaker)
 
 
 def _is_retry(value: object) -> bool:

@@ -22,6 +22,7 @@ from eventbus.handlers.signatures import Handler, LiveOptions, SubscriptionOptio
 from eventbus.retry import Retry
 
 if TYPE_CHECKING:
+    from eventbus.breaker import Breaker
     from eventbus.handlers.signatures import Handles
     from eventbus.placement import Via
 
@@ -140,6 +141,31 @@ class Handlers:
         self, name: str, a: type[A], b: type[B], c: type[C], d: type[D], /, **options: Unpack[SubscriptionOptions]
     ) -> Handler[A | B | C | D]: ...
     @overload
+    def subscribe(
+        self, name: str, a: type[A], /, *, batch: int, **options: Unpack[SubscriptionOptions]
+    ) -> Handler[list[A]]: ...
+    @overload
+    def subscribe(
+        self, name: str, a: type[A], b: type[B], /, *, batch: int, **options: Unpack[SubscriptionOptions]
+    ) -> Handler[list[A | B]]: ...
+    @overload
+    def subscribe(
+        self, name: str, a: type[A], b: type[B], c: type[C], /, *, batch: int, **options: Unpack[SubscriptionOptions]
+    ) -> Handler[list[A | B | C]]: ...
+    @overload
+    def subscribe(
+        self, name: str, *targets: Target, batch: int, **options: Unpack[SubscriptionOptions]
+    ) -> Handler[list[Any]]: ...
+    @overload
+    def subscribe(
+        self,
+        name: str,
+        *targets: Target,
+        batch: int,
+        handler: Handles[list[Any]],
+        **options: Unpack[SubscriptionOptions],
+    ) -> Registration: ...
+    @overload
     def subscribe(self, name: str, *targets: Target, **options: Unpack[SubscriptionOptions]) -> Handler[Any]: ...
     @overload
     def subscribe(
@@ -220,20 +246,29 @@ class Handlers:
         transactional: bool = False,
         via: Via | None = None,
         backfill: bool = False,
+        concurrency: int = 1,
+        batch: int | None = None,
+        timeout: float | None = None,
+        breaker: Breaker | None = None,
     ) -> Handler[Any] | Registration:
         """Let a named, durable reader of the log call a handler: at least once, in order, with retries.
 
         `order_by`: which events wait for each other. `after`: where a new name begins. `transactional`:
         the handler's effects in the file happen exactly once. `backfill`: a class added later is read
-        from where the subscription began, before all else. EventDefinitionError for what cannot work.
+        from where the subscription began, before all else. `concurrency`: so many order keys at once.
+        `batch`: the handler takes a list of at most so many events. `timeout`: seconds after which it is
+        overdue. `breaker`: what keeps it from a downstream that fails. EventDefinitionError for what cannot work.
         """
         check_name(name)
         check_targets(targets, f"@bus.subscribe({name!r}, OrderPlaced)")
 
         def declare(function: Callable[..., Any]) -> Registration:
             return self._declare(
-                SubscriptionDeclaration(name, targets, function, retry, order_by, after, transactional, via, backfill)
-            )
+                SubscriptionDeclaration(
+                    name, targets, function, retry, order_by, after, transactional, via, backfill,
+                    concurrency=concurrency, batch=batch, timeout=timeout, breaker=breaker,
+                )
+            )  # fmt: skip
 
         return declare(handler) if handler is not None else _decorator(declare)
 

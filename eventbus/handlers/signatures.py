@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypedDict, TypeVar, overload
 if TYPE_CHECKING:
     from typing import Literal, TypeAlias
 
+    from eventbus.breaker import Breaker
     from eventbus.handlers.context import Context
     from eventbus.handlers.declarations import OrderBy
     from eventbus.placement import Via
@@ -73,3 +74,6 @@ class SubscriptionOptions(TypedDict, total=False):
     transactional: bool
     via: Via | None
     backfill: bool
+    concurrency: int
+    timeout: float | None
+    breaker: Breaker | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from eventbus.breaker import Breaker
 from eventbus.events import Envelope
 from eventbus.handlers import Context
 from eventbus.placement import Via
@@ -21,6 +22,10 @@ class ProjectionWork:
     via: Via | None = None
     synced = False  # a power cut takes the rows and the cursor back together
     key_of: Callable[[Envelope], str | None] | None = None
+    concurrency = 1
+    batch: int | None = None
+    timeout: float | None = None  # its transaction has one
+    breaker: Breaker | None = None
 
     def __init__(self, definition: Definition, generation: int, *, building: bool = False) -> None:
         self.definition, self.generation = definition, generation

@@ -13,6 +13,7 @@ from eventbus.store.statements import split
 STEPS: dict[int, str] = {
     1: """
     ALTER TABLE eventbus_subscriptions ADD COLUMN changes INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE eventbus_subscriptions ADD COLUMN breaker TEXT;
     ALTER TABLE eventbus_deliveries ADD COLUMN payload ANY;
     """
     + ROOMS

@@ -96,6 +96,7 @@ CREATE TABLE eventbus_subscriptions (
   created_at TEXT NOT NULL,
   updated_at TEXT NOT NULL,
   changes INTEGER NOT NULL DEFAULT 0,  -- raised with each action of a person: its owner reads its rows again
+  breaker TEXT,                       -- the name of its circuit breaker
   UNIQUE (name, generation)
 ) STRICT;
 

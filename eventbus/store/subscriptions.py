@@ -20,7 +20,7 @@ STANDING: tuple[State, ...] = ("paused", "failed")  # nothing is delivered
 
 _COLUMNS = (
     "id, name, generation, role, run, state, state_reason, start, cursor, claim, handled, epoch, types, order_by, "
-    "definition, changes"
+    "definition, changes, ahead, breaker"
 )
 _ALL = f"SELECT {_COLUMNS} FROM eventbus_subscriptions ORDER BY name, generation"
 _NAMED = f"SELECT {_COLUMNS} FROM eventbus_subscriptions WHERE name = ? ORDER BY generation"
@@ -30,11 +30,13 @@ _ADD = (
     "INSERT INTO eventbus_subscriptions (name, generation, role, state, start, cursor, claim, types, order_by,"
     " definition, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id"
 )
-_REDEFINE = "UPDATE eventbus_subscriptions SET types = ?, order_by = ?, definition = ?, updated_at = ? WHERE id = ?"
+_REDEFINE = "UPDATE eventbus_subscriptions SET types = ?, order_by = ?, definition = ?, cursor = ?, updated_at = ? WHERE id = ?"
 _ADVANCE = (
-    "UPDATE eventbus_subscriptions SET cursor = ?, claim = ?, handled = handled + ?, discarded = discarded + ?,"
-    " updated_at = ? WHERE id = ? AND epoch = ?"
+    "UPDATE eventbus_subscriptions SET cursor = max(cursor, ?), claim = max(claim, ?), handled = handled + ?,"
+    " discarded = discarded + ?, updated_at = ? WHERE id = ? AND epoch = ?"
 )
+_AHEAD = "UPDATE eventbus_subscriptions SET ahead = ? WHERE id = ?"
+_GUARD = "UPDATE eventbus_subscriptions SET breaker = ? WHERE id = ?"
 _TAKE = "UPDATE eventbus_subscriptions SET epoch = epoch + 1, owner = ? WHERE id = ? RETURNING epoch, cursor, claim"
 _RELEASE = "UPDATE eventbus_subscriptions SET claim = cursor, owner = NULL, updated_at = ? WHERE id = ? AND epoch = ?"
 _SET_STATE = (
@@ -131,6 +133,8 @@ class SubscriptionRow:
     order_by: str
     definition: str | None
     changes: int = 0
+    ahead: frozenset[int] = frozenset()
+    breaker: str | None = None  # the name of its circuit breaker
 
 
 @attrs.frozen
@@ -193,7 +197,7 @@ def add(connection: sqlite3.Connection, new: NewSubscription, now: str) -> int:
 
 def redefine(connection: sqlite3.Connection, row: SubscriptionRow, now: str) -> None:
     """Write the types, order and definition of `row`."""
-    connection.execute(_REDEFINE, (_dump(row.types), row.order_by, row.definition, now, row.id))
+    connection.execute(_REDEFINE, (_dump(row.types), row.order_by, row.definition, row.cursor, now, row.id))
 
 
 def with_backfill(row: SubscriptionRow) -> SubscriptionRow:
@@ -232,12 +236,23 @@ def advance(
     claim: int,
     handled: int,
     discarded: int = 0,
+    ahead: Collection[int] | None = None,
     now: str,
 ) -> None:
-    """Move the cursor and the claim, and count what was done; LeaseLost if another process has taken over."""
+    """Move the cursor and the claim, and count what was done; LeaseLost if another process has taken over.
+
+    `ahead`: the positions beyond the cursor that are done, if they have changed.
+    """
     changed = connection.execute(_ADVANCE, (cursor, claim, handled, discarded, now, row_id, epoch)).rowcount
     if changed != 1:
         raise LeaseLost(name)
+    if ahead is not None:
+        connection.execute(_AHEAD, (json.dumps(sorted(ahead)), row_id))
+
+
+def guard(connection: sqlite3.Connection, row_id: int, breaker: str | None) -> None:
+    """Note by which circuit breaker a subscription is kept from its downstream."""
+    connection.execute(_GUARD, (breaker, row_id))
 
 
 def release(connection: sqlite3.Connection, row_id: int, epoch: int, now: str) -> None:
@@ -275,4 +290,6 @@ def _dump(types: Sequence[Match]) -> str:
 def _row(values: tuple[Any, ...]) -> SubscriptionRow:
     columns: dict[str, Any] = dict(zip(_COLUMNS.split(", "), values, strict=True))
     columns["types"] = tuple(Match(**found) for found in json.loads(columns["types"]))
+    ahead: list[Any] = json.loads(columns["ahead"])
+    columns["ahead"] = frozenset(position for position in ahead if isinstance(position, int))
     return SubscriptionRow(**columns)

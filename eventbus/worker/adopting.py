@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
 import attrs
 
 from eventbus.clock import from_iso, iso
 from eventbus.store import append, deliveries, subscriptions
 from eventbus.store.subscriptions import SubscriptionRow
-from eventbus.worker.lane import CLAIM, CRASHES, Lane
+from eventbus.worker.lane import CLAIM, CRASHES, Job, Lane
 from eventbus.worker.matching import Matching
 from eventbus.worker.work import Work
 
 
-def adopt(connection: sqlite3.Connection, row_id: int, work: Work, owner: str, now: float, text: str) -> Lane | None:
+def adopt(
+    connection: sqlite3.Connection,
+    row_id: int,
+    work: Work,
+    owner: str,
+    now: float,
+    text: str,
+    strays: Sequence[Job] = (),
+) -> Lane | None:
     """Take a subscription over in the open write transaction, and read what is to be done; None if it is gone.
 
     A claim that is still open means that its owner crashed: what it claimed of the events there are may
-    have been running, and is tried one by one, each attempt counted before it runs.
+    have been running, and is tried one by one, each attempt counted before it runs. `strays` are handlers of the
+    lane before that still run here.
     """
     taken = subscriptions.take_over(connection, row_id, owner)
     row = subscriptions.with_id(connection, row_id)
@@ -38,6 +48,7 @@ def adopt(connection: sqlite3.Connection, row_id: int, work: Work, owner: str, n
         careful=careful,
         matching=Matching(row.types),
         paused=row.state in subscriptions.STANDING,
+        strays=list(strays),
     )
     _load(connection, lane, now)
     return lane
@@ -60,9 +71,13 @@ def _load(connection: sqlite3.Connection, lane: Lane, now: float) -> None:
     """The deliveries that are not normal."""
     counts = deliveries.counts(connection, lane.row.id)
     lane.held = counts.get("held", 0)
-    lane.apart = frozenset(deliveries.beyond(connection, lane.row.id, lane.cursor))
+    lane.ahead = frozenset(position for position in lane.row.ahead if position > lane.cursor)
+    lane.apart = lane.ahead.union(deliveries.beyond(connection, lane.row.id, lane.cursor))
     lane.blocked.update(deliveries.blocked_keys(connection, lane.row.id))
+    running = {item.position for job in lane.strays for item in job.items}
     for row in deliveries.runnable(connection, lane.row.id):
+        if row.position in running:
+            continue
         if row.state == "waiting":
             lane.unloaded[row.position] = row
             continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar, Token
 from types import TracebackType
@@ -17,8 +18,8 @@ from typing import Any, NoReturn
 import attrs
 
 from eventbus.clock import Clock
-from eventbus.delivery import Behind, Failed, Handled, Item, Left, Outcome, Unloaded
-from eventbus.errors import EventDefinitionError, UnknownEvent
+from eventbus.delivery import Behind, Bundle, Failed, Handled, Item, Left, Outcome, Unloaded
+from eventbus.errors import EventDefinitionError, HandlerTimeout, UnknownEvent
 from eventbus.events import Envelope
 from eventbus.handlers import Context, handling
 from eventbus.threads import is_ctrl_c
@@ -34,31 +35,92 @@ Report = Callable[[Item, Outcome], None]
 
 
 def attempts(job: Job, report: Report, stopping: Callable[[], bool]) -> Attempts:
-    """Yield each event that is to be tried, in order, and report the outcome of all of them.
+    """Yield each event, or each bundle of them, that is to be tried, and report the outcome of all.
 
-    A failure blocks its own order key for the rest of the batch; in strict order, and where it pauses the
-    subscription, it stops the batch.
+    A failure blocks its own order key for the rest of the job; in strict order, where it pauses the
+    subscription, and where it opens its breaker, it stops the job. A bundle that fails is tried again event
+    by event, which uses up no attempt.
     """
-    stopped, blocked = False, set[str]()
-    for item in job.items:
-        if stopped or stopping() or job.lane.paused:
-            report(item, Left())
-        elif item.key is not None and item.key in blocked:
-            report(item, Behind())
+    course = _Course(job, report, stopping)
+    left = deque(job.items)
+    most = job.lane.work.batch
+    while left:
+        if most is None:
+            yield from course.take([left.popleft()], bundled=False)
         else:
-            outcome = yield item
-            if isinstance(outcome, Failed | Unloaded):
-                stopped = job.lane.strict or _pauses(job, outcome)
-                if item.key is not None:
-                    blocked.add(item.key)
-            elif isinstance(outcome, Left):
-                stopped = True
-            report(item, outcome)
+            chunk = [left.popleft() for _ in range(min(most, len(left)))]
+            yield from course.take(chunk, bundled=True)
 
 
-def _pauses(job: Job, outcome: Failed | Unloaded) -> bool:
-    retry = job.lane.work.retry
-    return isinstance(outcome, Failed) and retry is not None and retry.pauses(outcome.error)
+class _Course:
+    """How far a job has come: whether it is stopped, and which order keys are blocked."""
+
+    def __init__(self, job: Job, report: Report, stopping: Callable[[], bool]) -> None:
+        self._job, self._report, self._stopping = job, report, stopping
+        self._stopped = False
+        self._blocked: set[str] = set()
+        self._failures = 0  # in a row, as the breaker counts them
+
+    def take(self, items: list[Item], *, bundled: bool) -> Attempts:
+        """Try these together; what is behind a blocked key is left out."""
+        free: list[Item] = []
+        for item in items:
+            if item.key is not None and item.key in self._blocked and not self._stopped:
+                self._report(item, Behind())
+            else:
+                free.append(item)
+        if not free:
+            return
+        unit = Bundle.of(free) if bundled else free[0]
+        if not self._begin(unit):
+            self._left(free)
+            return
+        outcome = yield unit
+        self._end()
+        if len(free) > 1 and isinstance(outcome, Failed | Unloaded):
+            for item in free:
+                yield from self.take([item], bundled=True)
+            return
+        if isinstance(outcome, Left):
+            self._stopped = True
+        if unit is not free[-1]:
+            free[-1].drafts = unit.drafts
+        for item in free:
+            self._came(item, outcome)
+            self._report(item, outcome)
+
+    def _begin(self, unit: Item) -> bool:
+        job = self._job
+        with job.lock:
+            if self._stopped or job.detached or self._stopping() or job.lane.paused:
+                self._stopped = True
+                return False
+            job.trying = unit
+        return True
+
+    def _end(self) -> None:
+        with self._job.lock:
+            self._job.trying = None
+
+    def _left(self, items: list[Item]) -> None:
+        for item in items:
+            self._report(item, Left())
+
+    def _came(self, item: Item, outcome: Outcome) -> None:
+        work = self._job.lane.work
+        if not isinstance(outcome, Failed | Unloaded):
+            self._failures = 0
+            return
+        if item.key is not None:
+            self._blocked.add(item.key)
+        self._stopped = self._stopped or self._job.lane.strict
+        if isinstance(outcome, Failed):
+            counts = work.breaker is not None and work.breaker.counts(outcome.error)
+            self._failures = self._failures + 1 if counts else 0
+            if work.breaker is not None and self._failures >= work.breaker.failures:
+                self._stopped = True
+            if work.retry is not None and work.retry.pauses(outcome.error):
+                self._stopped = True
 
 
 class Attempt:
@@ -75,18 +137,20 @@ class Attempt:
         self._token: Token[Envelope | None] | None = None
 
     def __enter__(self) -> Attempt:
-        self._item.running = True
-        self._item.drafts.clear()  # what an earlier try published counts only if that try succeeded
+        item = self._item
+        item.drafts.clear()  # what an earlier try published counts only if that try succeeded
         self._wall, self._started = self._clock.time(), self._clock.monotonic()
+        item.started, item.thread = self._started, threading.get_ident()
+        item.running = True
         self._token = handling.set(self._item.envelope)
         self._delivering = delivering.set(True)
         return self
 
     def event(self) -> Any:
-        """The event to hand over; raises what kept the delivery from being told its order key."""
-        if self._item.problem is not None:
-            raise self._item.problem
-        return self._item.envelope.event
+        """What to hand over, an event or a list; raises what kept the delivery from being told its order key."""
+        if isinstance(self._item, Bundle):
+            return [_event(item) for item in self._item.items]
+        return _event(self._item)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -97,13 +161,20 @@ class Attempt:
             delivering.reset(self._delivering)
         if error is None:
             return True
+        seconds = self._clock.monotonic() - self._started
         if self._cancelled():
             self.outcome = Left()
         elif isinstance(error, UnknownEvent) and error.type_name == self._item.envelope.type:
             self.outcome = Unloaded()
         else:
-            self.outcome = Failed(error, self._wall, self._clock.monotonic() - self._started)
+            self.outcome = Failed(error, self._wall, seconds)
         return True
+
+
+def _event(item: Item) -> Any:
+    if item.problem is not None:
+        raise item.problem
+    return item.envelope.event
 
 
 def run_here(
@@ -133,24 +204,45 @@ def raise_interrupt(outcome: Outcome) -> None:
         raise KeyboardInterrupt
 
 
-async def run_on_loop(
-    attempts: Attempts, call: Callable[[Any, Context], Any], context: Callable[[Item], Context], clock: Clock
-) -> bool:
-    """Drive a batch on this loop; one event is awaited before the next begins. True if it was cancelled.
+async def run_on_loop(job: Job, attempts: Attempts, context: Callable[[Item], Context], clock: Clock) -> bool:
+    """Drive a job on this loop; one event is awaited before the next begins. True if it was cancelled.
 
-    One that was cancelled from outside was not tried; a CancelledError of the handler's own is a failure.
+    One that was cancelled from outside was not tried; a CancelledError of the handler's own is a failure, and
+    so is one that the bus cancelled because it took too long.
     """
     from asyncio import current_task
 
     task = current_task()
     assert task is not None
     loop = task.get_loop()
+
+    def is_cancelled() -> bool:
+        return task.cancelling() > (item is not None and item.cancelled is not None) or loop.is_closed()
+
+    def cancel(item: Item) -> None:
+        if job.trying is item and item.running:
+            task.cancel()
+
+    job.cancel = lambda item: loop.call_soon_threadsafe(cancel, item)
     item = next(attempts, None)
     while item is not None:
-        with Attempt(item, clock, lambda: task.cancelling() > 0 or loop.is_closed()) as attempt:
-            await call(attempt.event(), context(item))
-        item = _send(attempts, attempt.outcome)
+        with Attempt(item, clock, is_cancelled) as attempt:
+            await job.lane.work.call(attempt.event(), context(item))
+        outcome = attempt.outcome
+        if item.cancelled is not None:
+            task.uncancel()
+            outcome = _timed_out(job, outcome)
+        item = _send(attempts, outcome)
     return task.cancelling() > 0 or loop.is_closed()
+
+
+def _timed_out(job: Job, outcome: Outcome) -> Outcome:
+    """What a handler raised after it was cancelled came of that; one that returned all the same is done."""
+    if not isinstance(outcome, Failed):
+        return outcome
+    timeout = HandlerTimeout(job.lane.name, job.lane.work.timeout or 0.0)
+    timeout.__cause__ = outcome.error
+    return attrs.evolve(outcome, error=timeout)
 
 
 @attrs.define(eq=False)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import heapq
 import math
+import threading
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import attrs
 
@@ -35,15 +36,20 @@ class Job:
     """Some events of one lane on their way through its handler; results come back in order.
 
     Whoever runs it appends to `results`, and sets `finished` last. `trouble` is an error of the log's
-    that kept it from going on: no fault of the handler's.
+    that kept it from going on: no fault of the handler's. Under `lock` it goes on to its next event, or is
+    `detached` because the one it is `trying` takes too long: then that one's result is all that counts.
     """
 
     lane: Lane
     items: list[Item]
     results: deque[tuple[Item, Outcome]] = attrs.field(factory=deque[tuple[Item, Outcome]])
     trouble: EventBusError | None = None
-    reported: int = 0  # of its items, in their order
+    reported: set[int] = attrs.field(factory=set[int])  # positions
     finished: bool = False
+    trying: Item | None = None
+    detached: bool = False
+    cancel: Callable[[Item], object] | None = None  # asks an async handler to end
+    lock: threading.Lock = attrs.field(factory=threading.Lock)
 
 
 @attrs.frozen
@@ -68,17 +74,22 @@ class Lane:
     careful: int  # positions up to here may have been running when the last owner died
     matching: Matching
     scanned: int = 0
-    passed: int = 0  # the last position that was taken out of what is ready, for it is not for the handler
+    passed: int = 0  # the last position that is parked, or was taken out of what is ready: not for the handler
     held: int = 0
     retries_first: int = BATCH  # so many are tried again before it goes on with what was never tried
     paused: bool = False
     lost: bool = False
-    job: Job | None = None
+    jobs: list[Job] = attrs.field(factory=list[Job])
+    strays: list[Job] = attrs.field(factory=list[Job])  # detached ones, which still run
     ready: deque[Item] = attrs.field(factory=deque[Item])
+    flight: dict[int, Item] = attrs.field(factory=dict[int, Item])  # with a handler, or with an outcome to record
+    trying: dict[int, Due] = attrs.field(factory=dict[int, Due])  # those of them that were parked
+    busy: Counter[str] = attrs.field(factory=Counter[str])  # order keys of what is in flight
     blocked: Counter[str] = attrs.field(factory=Counter[str])
     due: dict[int, Due] = attrs.field(factory=dict[int, Due])  # by position
     unloaded: dict[int, DeliveryRow] = attrs.field(factory=dict[int, DeliveryRow])
-    apart: frozenset[int] = frozenset()  # positions beyond the cursor that have a row of their own already
+    apart: frozenset[int] = frozenset()  # positions beyond the cursor that were done, or have a row, when it was made
+    ahead: frozenset[int] = frozenset()  # positions beyond the cursor that are done
     missed: set[str] = attrs.field(factory=set[str])  # types whose class was missing, said once
     stuck_at: int | None = None  # strict order only: the delivery that stops the cursor
     pending: list[tuple[Item, Outcome]] = attrs.field(
@@ -110,7 +121,7 @@ class Lane:
     # -- what the log brings -----------------------------------------------------------------------
     def wants(self, head: int) -> bool:
         """True if it should read on."""
-        if self.paused or self.lost or self.scanned >= head or len(self.ready) >= WINDOW:
+        if self.paused or self.lost or self.scanned >= head or len(self.ready) + len(self.flight) >= WINDOW:
             return False
         return self.stuck_at is None
 
@@ -135,32 +146,88 @@ class Lane:
     # -- what comes next ---------------------------------------------------------------------------
     def idle(self) -> bool:
         """True if it could be given something to run."""
-        return self.job is None and not self.pending and not (self.paused or self.lost)
+        if self.paused or self.lost or self.pending or len(self.jobs) >= self.work.concurrency:
+            return False
+        return not self._is_alone()
+
+    def _is_alone(self) -> bool:
+        """True while something runs that may have ended the last process: nothing else is to end with it."""
+        return any(position <= self.careful for position in self.flight)
+
+    def has_fresh(self) -> bool:
+        """True if something that was never tried is there and claimed."""
+        return bool(self.ready) and self.stuck_at is None and self.ready[0].position <= self.claim
 
     def parked(self, now: float) -> int | None:
         """The position of a parked delivery that is due."""
         first_due = self.next_due()
-        return self._order[0][1] if first_due is not None and first_due <= now else None
+        if first_due is None or first_due > now:
+            return None
+        position = self._order[0][1]
+        return None if position <= self.careful and (self.flight or self.trying) else position
 
-    def fresh(self) -> list[Item] | None:
-        """The next events that were never tried; those behind a blocked key or a crash are parked instead."""
+    def take(self, position: int) -> bool:
+        """A parked delivery is to be tried now; True if nothing else may run meanwhile."""
+        self.trying[position] = self.due.pop(position)
+        return position <= self.careful
+
+    def untake(self, position: int) -> None:
+        """It is not tried after all."""
+        due = self.due[position] = self.trying.pop(position)
+        heapq.heappush(self._order, (due.when, position))
+
+    def launch(self, job: Job) -> None:
+        """These are with the handler now."""
+        self.jobs.append(job)
+        for item in job.items:
+            self._depart(item)
+
+    def fresh(self, most: int | None = None) -> list[Item] | None:
+        """The next events that were never tried, for one job; what may not run now is parked instead.
+
+        `most`: how many, by default as many as a job takes.
+        """
         if self.stuck_at is not None:
             return None
+        most = most or self.work.batch or (BATCH if self.work.concurrency == 1 else 1)
         batch: list[Item] = []
-        for item in self.ready:
-            if len(batch) >= BATCH or item.position > self.claim:
+        stays: list[Item] = []
+        waiting: set[str] = set()
+        while self.ready and len(batch) < most and self.ready[0].position <= self.claim:
+            item = self.ready.popleft()
+            if self.pending and item.position > self.careful >= self.pending[0][0].position:
+                stays.append(item)  # after what may have ended the process
                 break
-            if (waits := self._why_not(item)) is not None:
-                if batch:
+            if item.key is not None and (item.key in self.busy or item.key in waiting):
+                stays.append(item)
+            elif (waits := self._why_not(item)) is not None:
+                if self.strict and batch:
+                    stays.append(item)
                     break
                 self.pending.append((item, waits))
+                if item.key is not None:
+                    waiting.add(item.key)
                 if self.strict:
                     break
-            elif self.pending:
-                break
             else:
                 batch.append(item)
+        self.ready.extendleft(reversed(stays))
+        for item, _ in self.pending:
+            self._depart(item)
         return batch or None
+
+    def _depart(self, item: Item) -> None:
+        if item.position not in self.flight:
+            self.flight[item.position] = item
+            if item.key is not None:
+                self.busy[item.key] += 1
+
+    def _land(self, position: int) -> None:
+        item = self.flight.pop(position, None)
+        if item is not None and item.key is not None:
+            self.busy[item.key] -= 1
+            if self.busy[item.key] <= 0:
+                del self.busy[item.key]
 
     def _why_not(self, item: Item) -> Outcome | None:
         """What becomes of an event that is not to be tried now."""
@@ -172,7 +239,7 @@ class Lane:
 
     def wants_claim(self) -> bool:
         """True if the next event lies beyond what is claimed, and it could be run now."""
-        if not self.ready or self.job is not None or self.stuck_at is not None or self.paused or self.lost:
+        if not self.ready or self.flight or self.stuck_at is not None or self.paused or self.lost:
             return False
         return self.ready[0].position > self.claim
 
@@ -182,34 +249,31 @@ class Lane:
             when, position = self._order[0]
             if position in self.due and self.due[position].when == when:
                 return when
-            heapq.heappop(self._order)  # it was settled or put off meanwhile
+            heapq.heappop(self._order)  # it was settled, put off or taken meanwhile
         return None
 
-    def cursor_after(self, settled: Iterable[Item], *, stuck: bool) -> int:
-        """Where the cursor will be once these were settled or parked.
+    def cursor_after(self, settled: Iterable[int], *, stuck: int | None) -> int:
+        """Where the cursor will be once these positions are settled or parked: below the first that is not done.
 
-        It moves over what is not meant for this subscription as well, up to the next event that is.
+        It moves over what is not meant for this subscription as well. `stuck`: the position it stops at.
         """
-        cursor, fresh = self.cursor, 0
-        for item in settled:
-            fresh += not item.parked
-            if self.strict or not item.parked:
-                cursor = max(cursor, item.position)
-        if not stuck and self.job is None and self._nothing_stuck(settled):
-            seen = self.ready[fresh].position - 1 if fresh < len(self.ready) else self.scanned
-            cursor = max(cursor, seen)
-        return cursor
-
-    def _nothing_stuck(self, settled: Iterable[Item]) -> bool:
-        return self.stuck_at is None or any(item.position == self.stuck_at for item in settled)
+        done = set(settled)
+        undone = [position for position, item in self.flight.items() if not (item.parked or position in done)]
+        if self.ready:
+            undone.append(self.ready[0].position)
+        if self.stuck_at is not None and self.stuck_at not in done:
+            undone.append(self.stuck_at)
+        if stuck is not None:
+            undone.append(stuck)
+        return max(self.cursor, min(undone) - 1 if undone else self.scanned)
 
     # -- after a commit ----------------------------------------------------------------------------
-    def park(self, row: DeliveryRow, due: float | None) -> None:
-        """A delivery has a row now, or its row has changed."""
+    def park(self, row: DeliveryRow, due: float | None, *, new: bool = True) -> None:
+        """A delivery has a row now, or, if that is not `new`, its row has changed."""
         position, key = row.position, row.order_key
-        self._pop(position)
-        known = position in self.due or position in self.unloaded
-        if key is not None and not known and position > self.cursor:
+        self._land(position)
+        self.trying.pop(position, None)
+        if key is not None and new:
             self.blocked[key] += 1
             self.held += row.state == "held"
         self.unloaded.pop(position, None)
@@ -220,8 +284,8 @@ class Lane:
             self.make_due(position, due, row.attempts, key, again=row.tries > 0)
         if self.strict:
             self.stuck_at = position
-        elif not known:
-            self.cursor = max(self.cursor, position)
+        else:
+            self.passed = max(self.passed, position)
 
     def make_due(self, position: int, due: float, attempts: int, key: str | None, *, again: bool) -> None:
         """A parked delivery is to be tried at `due`, wall clock."""
@@ -235,8 +299,9 @@ class Lane:
 
     def settle(self, item: Item, released: tuple[int, int] | None, now: float) -> None:
         """A delivery is done; `released` is the next of its key."""
-        self._pop(item.position)
+        self._land(item.position)
         if item.parked:
+            self.trying.pop(item.position, None)
             self.due.pop(item.position, None)
             if item.key is not None:
                 self.blocked[item.key] -= 1
@@ -247,17 +312,26 @@ class Lane:
         if released is not None:
             self.held -= 1
             self.make_due(released[0], now, released[1], item.key, again=released[1] > 0)
-        if self.strict or not item.parked:
-            self.cursor = max(self.cursor, item.position)
+
+    def put_back(self, item: Item) -> None:
+        """It was not run after all: it comes up again where it was."""
+        self._land(item.position)
+        if not item.parked:
+            self.ready = deque(sorted([*self.ready, item], key=lambda each: each.position))
+        elif item.position in self.trying:
+            self.untake(item.position)
+        else:  # it was parked while it ran
+            self.make_due(item.position, 0.0, item.attempt - 1, item.key, again=True)
 
     @property
     def waits(self) -> int:
         """How many deliveries wait for another one, or for their class."""
         return self.held + len(self.unloaded)
 
+    # -- how far it is -----------------------------------------------------------------------------
     def behind_scan(self) -> bool:
         """True if only events that are not meant for it lie between the cursor and what was read."""
-        if self.ready or self.pending or self.job is not None or self.stuck_at is not None:
+        if self.ready or self.pending or self.flight or self.stuck_at is not None:
             return False
         return self.cursor < self.scanned and not self.lost
 
@@ -267,21 +341,17 @@ class Lane:
 
     def caught_up(self, head: int) -> bool:
         """True if all up to `head` is handled: nothing is running, to come, parked or kept from running."""
-        if self.paused or self.lost or self.job is not None or self.pending or self.ready:
+        if self.paused or self.lost or self.jobs or self.strays or self.pending or self.ready:
             return False
         return self.stuck_at is None and not (self.due or self.unloaded or self.blocked) and self.scanned >= head
 
     def quiet(self, head: int, now: float) -> bool:
         """True if there is nothing it could do now."""
         if self.paused or self.lost:
-            return self.job is None
-        if self.job is not None or self.pending or self.owes_cursor():
+            return not self.jobs
+        if self.jobs or self.pending or self.owes_cursor():
             return False
         first_due = self.next_due()
         if first_due is not None and first_due <= now:
             return False
         return self.stuck_at is not None or (not self.ready and self.scanned >= head)
-
-    def _pop(self, position: int) -> None:
-        if self.ready and self.ready[0].position == position:
-            self.ready.popleft()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 
@@ -40,6 +41,7 @@ class Pump:
         draft: Draft,
         announce: Callable[[list[Appended]], None],
         observe: Callable[[Lane, Effect], None],
+        emit: Callable[[object], None],
         alarm: Callable[[float | None], None],
         between: Callable[[], bool],
         at_rest: Callable[[], None],
@@ -50,7 +52,7 @@ class Pump:
         self.neighbours = Neighbours(storage, clock, self.bell)
         self._runners = Runners(storage, clock, loop, self.bell, draft=draft, announce=announce)
         self._rounds = Rounds(
-            storage, clock, self._runners, observe=observe, announce=announce, troubled=self._troubled
+            storage, clock, self._runners, observe=observe, announce=announce, troubled=self._troubled, emit=emit
         )
         self.roster = Roster(storage, clock, self._rounds, self.bell.ring)
         self._turn = threading.RLock()
@@ -58,6 +60,7 @@ class Pump:
         self._starting = threading.Lock()
         self._stop = False
         self._next_look = 0.0
+        self._next_overdue = math.inf  # seconds, as of the last step
 
     # -- what it delivers to -----------------------------------------------------------------------
     def forget(self, row_id: int) -> None:
@@ -126,7 +129,7 @@ class Pump:
     def _tick(self) -> float:
         if self.neighbours.is_settling:
             return SETTLING_SECONDS
-        return STANDBY_TICK if self.roster.standby else TICK
+        return min(STANDBY_TICK if self.roster.standby else TICK, self._next_overdue)
 
     def _rest(self) -> None:
         with self._turn:
@@ -141,6 +144,8 @@ class Pump:
             moved = self._between()
             moved = self._adopt() or moved
             moved = self._look_around() or moved
+            overdue = self._rounds.find_overdue()
+            self._next_overdue = math.inf if overdue is None else overdue
             handled = self._rounds.record()
             read = self._rounds.read()
             launched = False if self._stop else self._rounds.launch(here=here, only=only)
@@ -164,6 +169,7 @@ class Pump:
         self._next_look = now + TICK
         self._rounds.wake_loaded()
         self._runners.look()
+        self._rounds.circuits.look(self._rounds.lanes.values())
         self.neighbours.tidy()
         return self.roster.reload_changed()
 
@@ -179,8 +185,7 @@ class Pump:
     def next_due(self) -> float | None:
         """When the next parked delivery is due, wall clock; those of a paused subscription are not."""
         with self._turn:  # looking drops what is stale from a lane's heap
-            running = [lane for lane in self._rounds.lanes.values() if not (lane.paused or lane.lost)]
-            return min((when for lane in running if (when := lane.next_due()) is not None), default=None)
+            return self._rounds.next_due()
 
     def quiet(self) -> bool:
         """True if nothing is due now: everything is handled, or waits for a later time or a person."""
@@ -190,7 +195,7 @@ class Pump:
             now = self._clock.time()
             with self._storage.reading() as connection:
                 head = self._rounds.look(connection)
-            return all(lane.quiet(head, now) for lane in self._rounds.lanes.values())
+            return self._rounds.quiet(head, now)
 
     # -- draining and stopping ---------------------------------------------------------------------
     def drain(self, deadline: Deadline | None) -> int:
@@ -226,10 +231,10 @@ class Pump:
         try:
             lanes = self._rounds.lanes.values()
             self._rounds.record()
-            while any(lane.job is not None for lane in lanes) and deadline.left():
+            while any(lane.jobs or lane.strays for lane in lanes) and deadline.left():
                 self.bell.wait(deadline.left(0.05))
                 self._rounds.record()
-            finished = not any(lane.job is not None for lane in lanes)
+            finished = not any(lane.jobs or lane.strays for lane in lanes)
             self._rounds.give_back()
             self._rounds.lanes.clear()
             self.roster.close()

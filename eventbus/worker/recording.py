@@ -7,7 +7,18 @@ import sqlite3
 import attrs
 
 from eventbus.clock import Clock, iso
-from eventbus.delivery import Behind, Careful, Failed, Handled, Item, Left, NotMeant, Outcome, Unloaded
+from eventbus.delivery import (
+    Behind,
+    Careful,
+    Failed,
+    Handled,
+    Item,
+    Left,
+    NotMeant,
+    Outcome,
+    Overdue,
+    Unloaded,
+)
 from eventbus.errors import EventBusError
 from eventbus.retry import Again, Discard, Pause
 from eventbus.store import deliveries, steps, subscriptions
@@ -40,6 +51,11 @@ class Effect:
     pauses: str | None = None  # why the subscription stops
 
     @property
+    def new(self) -> bool:
+        """True if the delivery had no row before."""
+        return self.outcome.new if isinstance(self.outcome, Overdue) else not self.item.parked
+
+    @property
     def succeeded(self) -> bool:
         """True if the handler returned."""
         return isinstance(self.outcome, Handled)
@@ -66,7 +82,9 @@ class Effect:
         if isinstance(done, Handled | NotMeant):
             lane.settle(self.item, done.released, now)
         elif self.row is not None:
-            lane.park(self.row, self.due)
+            lane.park(self.row, self.due, new=self.new)
+        else:
+            lane.put_back(self.item)
         lane.paused = lane.paused or self.pauses is not None
 
 
@@ -92,12 +110,19 @@ class Recorder:
                 return self._handled(item)
             case Failed():
                 return self._failed(item, outcome)
+            case Overdue():
+                return self._overdue(item, outcome)
+            case NotMeant():
+                return Effect(item, NotMeant(settle(self._connection, self._lane, item, self._text)))
+            case _:
+                return self._not_run(item, outcome)
+
+    def _not_run(self, item: Item, outcome: Behind | Careful | Unloaded) -> Effect:
+        match outcome:
             case Behind():
                 return self._behind(item, outcome)
             case Careful():
                 return self._careful(item, outcome)
-            case NotMeant():
-                return Effect(item, NotMeant(settle(self._connection, self._lane, item, self._text)))
             case Unloaded():
                 attempts = item.attempt - 1 if item.parked else 0
                 return self._park(item, outcome, "waiting", attempts=attempts, error=_no_class(item))
@@ -122,17 +147,7 @@ class Recorder:
         return Effect(item, Handled(released=released), appended=appended)
 
     def _failed(self, item: Item, failed: Failed) -> Effect:
-        attempt = AttemptRow(
-            run=self._lane.row.run,
-            position=item.position,
-            attempt=item.tries,
-            started_at=iso(failed.started_at),
-            seconds=failed.seconds,
-            error_type=type(failed.error).__qualname__,
-            message=failed.message(),
-            traceback=failed.traceback(),
-        )
-        deliveries.record_attempt(self._connection, self._lane.row.id, attempt)
+        self._attempt(item, failed, failed.message(), failed.traceback())
         retry = self._lane.work.retry
         verdict = None
         if retry is not None and not failed.final:
@@ -148,6 +163,24 @@ class Recorder:
         if isinstance(verdict, Pause):
             return self._paused(item, failed)
         return self._park(item, failed, "dead", attempts=item.attempt, error=failed.line())
+
+    def _attempt(self, item: Item, ended: Failed | Overdue, message: str, traceback: str) -> None:
+        attempt = AttemptRow(
+            run=self._lane.row.run,
+            position=item.position,
+            attempt=item.tries,
+            started_at=iso(ended.started_at),
+            seconds=ended.seconds,
+            error_type=type(ended.error).__qualname__,
+            message=message,
+            traceback=traceback,
+        )
+        deliveries.record_attempt(self._connection, self._lane.row.id, attempt)
+
+    def _overdue(self, item: Item, overdue: Overdue) -> Effect:
+        """It is due at no time here, for it still runs; a process that starts later tries it at once."""
+        self._attempt(item, overdue, overdue.error.what, overdue.stack)
+        return self._park(item, overdue, "retrying", attempts=item.attempt, error=overdue.line())
 
     def _paused(self, item: Item, failed: Failed) -> Effect:
         """The delivery uses up no attempt, and is due as soon as a person has resumed the subscription."""
@@ -167,7 +200,7 @@ class Recorder:
         error: str | None = None,
     ) -> Effect:
         due_text = iso(due) if due is not None else None
-        tries = item.tries if isinstance(outcome, Failed) or item.parked else 0
+        tries = item.tries if isinstance(outcome, Failed | Overdue) or item.parked else 0
         row = DeliveryRow(item.position, item.key, state, attempts, tries, due_text, error, self._text)
         deliveries.park(self._connection, self._lane.row.id, row)
         if item.key is not None:

@@ -11,7 +11,7 @@ from eventbus.errors import EventBusError, LeaseLost
 from eventbus.store.lockfile import Leases
 from eventbus.store.storage import Storage
 from eventbus.worker.adopting import adopt
-from eventbus.worker.lane import Lane
+from eventbus.worker.lane import Job, Lane
 from eventbus.worker.rounds import Rounds
 from eventbus.worker.work import Work
 
@@ -28,6 +28,7 @@ class Roster:
         self._leases = Leases(storage.location)
         self._wanted: dict[int, Work] = {}
         self._reload: dict[int, float] = {}
+        self._strays: dict[int, list[Job]] = {}  # handlers of a lane that ended which still run
         self.standby: frozenset[int] = frozenset()  # what another process delivers
         self.gone: Callable[[int], object] = lambda row_id: None  # told of a row that another process has removed
 
@@ -88,8 +89,9 @@ class Roster:
             if self._wanted.get(row_id) is lane.work and (again is None or again > now):
                 continue
             lane.paused = True
-            if lane.job is None and not lane.pending:
+            if not lane.jobs and not lane.pending:
                 del lanes[row_id]
+                self._strays[row_id] = [] if lane.lost else lane.strays
                 self._reload.pop(row_id, None)
                 dropped = True
                 if not lane.lost:
@@ -110,12 +112,16 @@ class Roster:
         owner = f"pid {os.getpid()}"
         try:
             with self._storage.writing(synced=False) as connection:
-                made = [(row_id, adopt(connection, row_id, work, owner, now, iso(now))) for row_id, work in mine]
+                made = [
+                    (row_id, adopt(connection, row_id, work, owner, now, iso(now), self._strays.get(row_id, ())))
+                    for row_id, work in mine
+                ]
         except BaseException:
             for row_id, _ in mine:
                 self._leases.give_up(row_id)
             raise
         for row_id, new in made:
+            self._strays.pop(row_id, None)
             if new is None:
                 self._lose(row_id)
             else:

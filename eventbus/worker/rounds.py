@@ -10,16 +10,19 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable
 
+from eventbus.breaker import Circuit
 from eventbus.clock import Clock, iso
-from eventbus.delivery import Failed, Item, NotMeant
 from eventbus.errors import BusClosed, EventBusError, LeaseLost, LogError
 from eventbus.events import Envelope
 from eventbus.store import deliveries, reading, subscriptions
 from eventbus.store.append import Appended
 from eventbus.store.reading import Selection
 from eventbus.store.storage import Storage
-from eventbus.worker.lane import BATCH, CLAIM, MOST_HELD, Job, Lane
-from eventbus.worker.passing import is_loaded, is_passed, pass_over
+from eventbus.worker.circuits import Circuits
+from eventbus.worker.lane import CLAIM, MOST_HELD, Lane
+from eventbus.worker.launching import Launcher
+from eventbus.worker.overdue import OverdueWatch, collect_strays
+from eventbus.worker.passing import is_loaded
 from eventbus.worker.recording import Effect, Recorder, needs_writing
 from eventbus.worker.runners import Runners
 from eventbus.worker.telling import tell
@@ -29,7 +32,8 @@ LAZY = 1000  # positions a cursor may stay behind over events that are not meant
 
 _log = logging.getLogger("eventbus.worker")
 
-_Written = list[tuple[Lane, list[Effect], tuple[int, int]]]
+_Place = tuple[int, int, frozenset[int]]  # cursor, claim, ahead
+_Written = list[tuple[Lane, list[Effect], _Place]]
 
 
 class Rounds:
@@ -44,10 +48,14 @@ class Rounds:
         observe: Callable[[Lane, Effect], None],
         announce: Callable[[list[Appended]], None],
         troubled: Callable[[Lane, EventBusError], None],
+        emit: Callable[[object], None],
     ) -> None:
-        self._storage, self._clock, self._runners = storage, clock, runners
+        self._storage, self._clock = storage, clock
         self._observe, self._announce, self._troubled = observe, announce, troubled
         self.lanes: dict[int, Lane] = {}
+        self.circuits = Circuits(storage, clock, emit)
+        self._launcher = Launcher(storage, clock, runners, self.circuits)
+        self._overdue = OverdueWatch(clock, emit)
         self.head = 0
         self.handled = 0
         self._overfull: dict[int, float] = {}  # lanes to be paused in the log, and when that is tried
@@ -74,18 +82,20 @@ class Rounds:
         return bool(busy)
 
     def _collect(self, lane: Lane) -> None:
-        job = lane.job
-        if job is None:
-            return
-        finished = job.finished  # looked at first: results that come in between are read in the next round
-        while job.results:
-            result = job.results.popleft()
-            if not lane.lost:  # it is done again where the lane is now
-                lane.pending.append(result)
-        if finished:
-            lane.job = None
-            if job.trouble is not None and not lane.lost:
-                self._troubled(lane, job.trouble)
+        for job in list(lane.jobs):
+            finished = job.finished  # looked at first: results that come in between are read in the next round
+            while job.results:
+                result = job.results.popleft()
+                if not lane.lost:  # it is done again where the lane is now
+                    lane.pending.append(result)
+            if finished:
+                lane.jobs.remove(job)
+                for item in job.items:  # where Ctrl-C ended it
+                    if item.position not in job.reported:
+                        lane.put_back(item)
+                if job.trouble is not None and not lane.lost:
+                    self._troubled(lane, job.trouble)
+        collect_strays(lane)
 
     def _commit(self, lanes: list[Lane]) -> None:
         """Write the outcomes of these lanes; one that was taken over by another process drops out."""
@@ -98,9 +108,9 @@ class Rounds:
                 raise
             # One of them is the reason, and must not keep the others from going on.
             written = [each for lane in lanes for each in self._commit_alone(lane)]
-        for lane, effects, (cursor, claim) in written:
+        for lane, effects, (cursor, claim, ahead) in written:
             self._apply(lane, effects)
-            lane.cursor, lane.claim = max(lane.cursor, cursor), claim
+            lane.cursor, lane.claim, lane.ahead = max(lane.cursor, cursor), claim, ahead
         for lane, effects, _ in written:
             self._tell(lane, effects)
 
@@ -115,15 +125,18 @@ class Rounds:
     def _write(self, lanes: list[Lane], lazy: list[Lane]) -> _Written:
         synced = any(item.drafts for lane in lanes for item, _ in lane.pending)
         written: _Written = []
+        moved: dict[str, Circuit] = {}
         with self._storage.writing(synced=synced) as connection:
             now = iso(self._clock.time())
             for lane in lanes:
                 recorder = Recorder(connection, self._storage.appender, lane, self._clock)
                 effects = [recorder.record(item, outcome) for item, outcome in lane.pending]
+                self.circuits.after(connection, lane, effects, moved)
                 written.append((lane, effects, self._advance(connection, lane, effects, now)))
             for lane in lazy:
                 if lane.behind_scan():
                     written.append((lane, [], self._advance(connection, lane, [], now)))
+        self.circuits.keep(moved)
         return written
 
     def _commit_alone(self, lane: Lane) -> _Written:
@@ -139,11 +152,14 @@ class Rounds:
             self._troubled(lane, EventBusError(f"What its handler did could not be recorded: {error!r}."))
             return []
 
-    def _advance(self, connection: sqlite3.Connection, lane: Lane, effects: list[Effect], now: str) -> tuple[int, int]:
-        """Move the cursor and the claim in the open transaction; returns both."""
-        settled = [effect.item for effect in effects if effect.moves and not (lane.strict and effect.row)]
-        cursor = lane.cursor_after(settled, stuck=lane.strict and any(effect.row for effect in effects))
+    def _advance(self, connection: sqlite3.Connection, lane: Lane, effects: list[Effect], now: str) -> _Place:
+        """Move the cursor and the claim in the open transaction; returns where they are."""
+        moved = [effect for effect in effects if effect.moves and not (lane.strict and effect.row)]
+        stuck = next((effect.item.position for effect in effects if lane.strict and effect.row), None)
+        cursor = lane.cursor_after((effect.item.position for effect in moved), stuck=stuck)
         claim = max(lane.claim, cursor + CLAIM)
+        done = [effect.item.position for effect in moved if effect.row is None and not effect.item.parked]
+        ahead = frozenset(position for position in (*lane.ahead, *done) if position > cursor)
         subscriptions.advance(
             connection,
             lane.row.id,
@@ -153,9 +169,10 @@ class Rounds:
             claim=claim,
             handled=sum(effect.counts for effect in effects),
             discarded=sum(effect.discarded is not None for effect in effects),
+            ahead=ahead if ahead != lane.ahead else None,
             now=now,
         )
-        return cursor, claim
+        return cursor, claim, ahead
 
     def _apply(self, lane: Lane, effects: list[Effect]) -> None:
         lane.pending.clear()
@@ -163,7 +180,8 @@ class Rounds:
         for effect in effects:
             effect.apply(lane, now)
             self.handled += effect.succeeded
-            if effect.succeeded and effect.already_recorded:
+            if effect.already_recorded and (lane.strict or not effect.item.parked):
+                lane.cursor = max(lane.cursor, effect.item.position)
                 lane.claim = max(lane.claim, effect.item.position + CLAIM)
             if effect.row is not None and effect.row.state == "waiting":
                 self._looked = None
@@ -266,92 +284,30 @@ class Rounds:
     # -- what is next for a handler ----------------------------------------------------------------
     def launch(self, *, here: bool, only: int | None = None) -> bool:
         """Start a job on every lane that has something to do, or on the one of `only`; True if any has."""
-        moved, now = False, self._clock.time()
-        parked: list[tuple[Lane, int]] = []
-        for row_id, lane in list(self.lanes.items()):
-            if not lane.idle() or only not in (None, row_id):
+        lanes = [lane for row_id, lane in self.lanes.items() if only in (None, row_id)]
+        return self._launcher.launch(lanes, here=here)
+
+    def next_due(self) -> float | None:
+        """When the next parked delivery is due, wall clock; those of a paused subscription are not."""
+        now, due = self._clock.time(), list[float]()
+        for lane in self.lanes.values():
+            if lane.paused or lane.lost:
                 continue
-            position = lane.parked(now)
-            if position is not None and lane.due[position].again:
-                # What fails again and again must not keep out all others, but going on too soon piles up held ones.
-                lane.retries_first -= 1
-                if lane.retries_first < 0:
-                    lane.retries_first = BATCH
-                    if self._launch_fresh(lane, here=here):
-                        moved = True
-                        continue
-            if position is not None:
-                if not (self._pass(lane, position) or self._give_up(lane, position)):
-                    parked.append((lane, position))
-                moved = True
-                continue
-            moved = self._launch_fresh(lane, here=here) or moved
-        return self._launch_parked(parked, here=here) or moved
+            when = now if self.circuits.admits(lane, now) == "none" and lane.has_fresh() else lane.next_due()
+            if when is not None:
+                due.append(max(when, self.circuits.due(lane, now)))
+        return min(due, default=None)
 
-    def _launch_fresh(self, lane: Lane, *, here: bool) -> bool:
-        passed = pass_over(lane, self._storage.names)
-        if items := lane.fresh():
-            self._start(lane, items, here=here)
-        return passed or bool(items) or bool(lane.pending)
+    def quiet(self, head: int, now: float) -> bool:
+        """True if nothing is due now; behind an open breaker nothing is."""
+        return all(
+            lane.quiet(head, now) or (not lane.flight and self.circuits.admits(lane, now) == "none")
+            for lane in self.lanes.values()
+        )
 
-    def _launch_parked(self, parked: list[tuple[Lane, int]], *, here: bool) -> bool:
-        """Try parked deliveries, each counted before it runs: one that kills the process has been counted."""
-        if not parked:
-            return False
-        counted: list[tuple[Lane, int, tuple[int, int] | None]] = []
-        with self._storage.writing(synced=False) as connection:
-            for lane, position in parked:
-                counted.append((lane, position, deliveries.count_attempt(connection, lane.row.id, position)))
-        for lane, position, counts in counted:
-            item = self._parked_item(lane, position, *counts) if counts is not None else None
-            if item is None:
-                lane.due.pop(position, None)  # its row is gone: somebody settled it
-                continue
-            self._start(lane, [item], here=here)
-        return True
-
-    def _pass(self, lane: Lane, position: int) -> bool:
-        """True for a parked delivery that turns out not to be for the handler."""
-        with self._storage.reading() as connection:
-            row = reading.one(connection, position)
-        names = self._storage.names
-        if row is None or not is_passed(lane.matching, names, names.type_named(row[2])):
-            return False
-        if (item := self._parked_item(lane, position, lane.due[position].attempts, 0)) is not None:
-            lane.pending.append((item, NotMeant()))
-        return item is not None
-
-    def _give_up(self, lane: Lane, position: int) -> bool:
-        """True for a delivery that is out of attempts: its last one was counted, and the process ended in it."""
-        attempts = lane.due[position].attempts
-        if attempts < lane.most_attempts:
-            return False
-        with self._storage.reading() as connection:
-            row = deliveries.one(connection, lane.row.id, position)
-        item = self._parked_item(lane, position, attempts, row.tries) if row is not None else None
-        if item is None:
-            lane.due.pop(position, None)
-        else:
-            ended = EventBusError("The process ended while the handler ran, in each of its last attempts.")
-            lane.pending.append((item, Failed(ended, self._clock.time(), 0.0, final=True)))
-        return True
-
-    def _parked_item(self, lane: Lane, position: int, attempt: int, tries: int) -> Item | None:
-        with self._storage.reading() as connection:
-            row = reading.one(connection, position)
-            parked = deliveries.one(connection, lane.row.id, position)
-        if row is None:
-            return None
-        if parked is not None and parked.payload is not None:
-            row = reading.with_payload(row, parked.payload)
-        key = lane.due[position].key
-        item = lane.item(Envelope(row, self._storage.names))
-        item.key, item.attempt, item.tries, item.parked = key, attempt, tries, True
-        return item
-
-    def _start(self, lane: Lane, items: list[Item], *, here: bool) -> None:
-        lane.job = Job(lane, items)
-        self._runners.start(lane.job, here=here)
+    def find_overdue(self) -> float | None:
+        """Part with handlers that take too long; returns when to look next, in seconds."""
+        return self._overdue.look(self.lanes.values())
 
     # -- at rest -----------------------------------------------------------------------------------
     def catch_up(self) -> None:
@@ -369,7 +325,7 @@ class Rounds:
     def give_back_one(self, lane: Lane) -> None:
         """This lane ends here; an attempt that is still running was counted beforehand, and is uncounted."""
         with self._storage.writing(synced=False) as connection:
-            for item in lane.job.items if lane.job is not None else ():
+            for item in (item for job in lane.jobs for item in job.items):
                 if item.parked:
                     deliveries.uncount_attempt(connection, lane.row.id, item.position)
             subscriptions.release(connection, lane.row.id, lane.epoch, iso(self._clock.time()))

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from eventbus.clock import Bell, Clock
-from eventbus.delivery import Item, Left, Outcome
+from eventbus.delivery import Bundle, Item, Left, Outcome
 from eventbus.errors import EventBusError
 from eventbus.handlers import Context, Steps
 from eventbus.store.append import Appended
@@ -66,6 +66,7 @@ class Runners:
         elif here:
             self._run(job)
         else:
+            self._pool.allow(work.concurrency)
             self._pool.run(lambda: self._run(job))
 
     def look(self) -> None:
@@ -89,7 +90,7 @@ class Runners:
             self._finish(job)
 
     async def _on_loop(self, job: Job) -> None:
-        if await run_on_loop(self._attempts(job), job.lane.work.call, self._contexts(job), self._clock):
+        if await run_on_loop(job, self._attempts(job), self._contexts(job), self._clock):
             self._loop.leave()
 
     def _ended(self, job: Job, done: Future[Any]) -> None:
@@ -97,8 +98,9 @@ class Runners:
         if error is not None and not isinstance(error, LoopEnded):
             _log.error("%s: its batch ended early", job.lane.name, exc_info=error)
             job.trouble = EventBusError(f"Its batch ended early: {error!r}.")
-        for item in job.items[job.reported :]:
-            self._report(job, item, Left())
+        for item in job.items:
+            if item.position not in job.reported:
+                self._report(job, item, Left())
         self._finish(job)
 
     def _attempts(self, job: Job) -> Attempts:
@@ -132,14 +134,21 @@ class Runners:
                 item.drafts.append(draft)
                 return str(draft.id)
 
-            steps = Steps(LogShelf(self._storage, job.lane, item))
-            return Context(item.envelope, attempt=item.attempt, publish=publish, stopping=self.is_stopping, steps=steps)
+            bundle = item.items if isinstance(item, Bundle) else None
+            return Context(
+                item.envelope,
+                attempt=item.attempt,
+                publish=publish,
+                stopping=self.is_stopping,
+                steps=Steps(LogShelf(self._storage, job.lane, item)) if bundle is None else None,
+                envelopes=None if bundle is None else [each.envelope for each in bundle],
+            )
 
         return context
 
     def _report(self, job: Job, item: Item, outcome: Outcome) -> None:
         job.results.append((item, outcome))
-        job.reported += 1
+        job.reported.add(item.position)
         now = self._clock.monotonic()
         if now - self._rung > REPORT_SECONDS:
             self._rung = now

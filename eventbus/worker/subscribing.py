@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -36,19 +36,30 @@ class SubscriptionWork:
         self.kind: Kind = "transactional" if declaration.transactional else "async" if callee.is_async else "plain"
         self.retry: Retry | None = declaration.retry
         self.via: Via | None = declaration.via
+        self.concurrency, self.batch = declaration.concurrency, declaration.batch
+        self.timeout, self.breaker = declaration.timeout, declaration.breaker
         self.key_of: Callable[[Envelope], str | None] | None = _key_of(declaration)
         self._callee = callee
         self._meant: dict[type, bool] = {}
 
     def call(self, event: object, context: Context) -> Any:
         """Run the handler. It never gets a version it does not name, whenever the class of that was loaded."""
+        if self.batch is not None:
+            events = cast("list[object]", event)
+            event = [each for each in events if self._is_meant(each)]
+            meant = bool(event)
+        else:
+            meant = self._is_meant(event)
+        if meant:
+            return self._callee(event, context)
+        return _nothing() if self.kind == "async" else None
+
+    def _is_meant(self, event: object) -> bool:
         cls = type(event)
         meant = self._meant.get(cls)
         if meant is None:
             meant = self._meant[cls] = not is_other_version(self._matches(), event_type(cls))
-        if meant:
-            return self._callee(event, context)
-        return _nothing() if self.kind == "async" else None
+        return meant
 
     def _matches(self) -> tuple[Match, ...]:
         return tuple(
@@ -91,6 +102,10 @@ def settle(
         row_id = row.id
     settled = subscriptions.with_id(connection, row_id)
     assert settled is not None
+    breaker = None if declaration.breaker is None else declaration.breaker.name or declaration.name
+    if settled.breaker != breaker:
+        subscriptions.guard(connection, row_id, breaker)
+        settled = attrs.evolve(settled, breaker=breaker)
     return settled
 
 

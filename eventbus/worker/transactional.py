@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from eventbus.clock import Clock, iso
-from eventbus.delivery import Failed, Handled, Item, Left, Outcome, Unloaded
+from eventbus.delivery import Bundle, Failed, Handled, Item, Left, Outcome, Unloaded
 from eventbus.errors import EventBusError, HandlerTimeout, TransactionTimeout
 from eventbus.handlers import Context
 from eventbus.store import subscriptions
@@ -60,8 +60,8 @@ class TransactionalRunner:
                     done = self._commit(job, batch)
                     left = left[done:]
                 except _RolledBack as failed:
-                    if failed.item is batch[0]:
-                        self._report(job, failed.item, failed.outcome)
+                    if failed.item is batch[0] or len(batch) == 1:
+                        self._report(job, batch[0], failed.outcome)
                         left = left[1:]
                         break
                     # The events before it succeeded and were rolled back with it: run them again, one by one.
@@ -102,11 +102,14 @@ class TransactionalRunner:
         until = self._clock.monotonic() + BATCH_SECONDS
         outcomes: list[tuple[Item, Outcome]] = []
         now = iso(self._clock.time())
-        for item in items:
-            self._try(lane, guest, item, appended)
-            with guest.ours():
-                released = settle(guest.connection, lane, item, now)
-            outcomes.append((item, Handled(recorded=True, released=released)))
+        most = lane.work.batch or 1
+        for start in range(0, len(items), most):
+            chunk = list(items[start : start + most])
+            self._try(lane, guest, chunk[0] if lane.work.batch is None else Bundle.of(chunk), appended)
+            for item in chunk:
+                with guest.ours():
+                    released = settle(guest.connection, lane, item, now)
+                outcomes.append((item, Handled(recorded=True, released=released)))
             if self._clock.monotonic() >= until:
                 break
         last = outcomes[-1][0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
+from eventbus.breaker import Breaker
 from eventbus.events import Envelope
 from eventbus.handlers import Context
 from eventbus.placement import Via
@@ -47,6 +48,26 @@ class Work(Protocol):
         ...
 
     @property
+    def concurrency(self) -> int:
+        """How many order keys it works on at once."""
+        ...
+
+    @property
+    def batch(self) -> int | None:
+        """How many events `call` takes at most, as a list; None where it takes one."""
+        ...
+
+    @property
+    def timeout(self) -> float | None:
+        """After so many seconds a handler is overdue; None is never."""
+        ...
+
+    @property
+    def breaker(self) -> Breaker | None:
+        """What keeps it from a downstream that fails."""
+        ...
+
+    @property
     def call(self) -> Callable[[Any, Context], Any]:
-        """Run the handler; returns an awaitable when `kind` is "async"."""
+        """Run the handler, for one event or a list of them; returns an awaitable when `kind` is "async"."""
         ...

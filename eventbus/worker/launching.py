@@ -1,0 +1,136 @@
+"""What is next for a handler: chosen from the lanes, counted where that comes first, and handed to the runners."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from eventbus.breaker import Admits
+from eventbus.clock import Clock
+from eventbus.delivery import Failed, Item, NotMeant
+from eventbus.errors import EventBusError
+from eventbus.events import Envelope
+from eventbus.store import deliveries, reading
+from eventbus.store.storage import Storage
+from eventbus.worker.circuits import Circuits
+from eventbus.worker.lane import BATCH, Job, Lane
+from eventbus.worker.passing import is_passed, pass_over
+from eventbus.worker.runners import Runners
+
+
+class Launcher:
+    """Starts jobs, as many on each lane as it has room for."""
+
+    def __init__(self, storage: Storage, clock: Clock, runners: Runners, circuits: Circuits) -> None:
+        self._storage, self._clock, self._runners, self._circuits = storage, clock, runners, circuits
+
+    def launch(self, lanes: Iterable[Lane], *, here: bool) -> bool:
+        """Start a job on every lane that has something to do; True if any has."""
+        moved, now = False, self._clock.time()
+        parked: list[tuple[Lane, int]] = []
+        for lane in lanes:
+            admits = self._admitted(lane, now)
+            room = 0 if admits == "none" else 1 if admits == "probe" else lane.work.concurrency - len(lane.jobs)
+            while room > 0 and lane.idle():
+                room -= 1
+                position = self._parked(lane, now)
+                if position is None:
+                    if not self._fresh(lane, admits, here=here):
+                        break
+                elif not (self._pass(lane, position) or self._give_up(lane, position)):
+                    if lane.take(position):  # nothing else is to run meanwhile
+                        room = 0
+                    parked.append((lane, position))
+                moved = True
+        return self._launch_parked(parked, here=here) or moved
+
+    def _admitted(self, lane: Lane, now: float) -> Admits:
+        admits = self._circuits.admits(lane, now)
+        if admits != "probe":
+            return admits
+        if not lane.idle() or lane.flight or not (lane.has_fresh() or lane.parked(now) is not None):
+            return "none"
+        return "probe" if self._circuits.take_probe(lane) else "none"
+
+    def _parked(self, lane: Lane, now: float) -> int | None:
+        """What was tried before and is due; what was never tried gets its turn in between."""
+        position = lane.parked(now)
+        if position is not None and lane.due[position].again:
+            # What fails again and again must not keep out all others, but going on too soon piles up held ones.
+            lane.retries_first -= 1
+            if lane.retries_first < 0:
+                lane.retries_first = BATCH
+                if lane.has_fresh():
+                    return None
+        return position
+
+    def _fresh(self, lane: Lane, admits: Admits, *, here: bool) -> bool:
+        passed = pass_over(lane, self._storage.names)
+        if items := lane.fresh(1 if admits == "probe" else None):
+            self._start(lane, items, here=here)
+        return passed or bool(items) or bool(lane.pending)
+
+    def _launch_parked(self, parked: list[tuple[Lane, int]], *, here: bool) -> bool:
+        """Try parked deliveries, each counted before it runs: one that kills the process has been counted."""
+        if not parked:
+            return False
+        counted: list[tuple[Lane, int, tuple[int, int] | None]] = []
+        try:
+            with self._storage.writing(synced=False) as connection:
+                for lane, position in parked:
+                    counted.append((lane, position, deliveries.count_attempt(connection, lane.row.id, position)))
+        except BaseException:
+            for lane, position in parked:
+                lane.untake(position)
+            raise
+        for lane, position, counts in counted:
+            item = self._item(lane, position, *counts) if counts is not None else None
+            if item is not None:
+                self._start(lane, [item], here=here)
+            else:  # its row is gone: somebody settled it
+                lane.trying.pop(position, None)
+        return True
+
+    def _pass(self, lane: Lane, position: int) -> bool:
+        """True for a parked delivery that turns out not to be for the handler."""
+        with self._storage.reading() as connection:
+            row = reading.one(connection, position)
+        names = self._storage.names
+        if row is None or not is_passed(lane.matching, names, names.type_named(row[2])):
+            return False
+        item = self._item(lane, position, lane.due[position].attempts, 0)
+        if item is not None:
+            lane.pending.append((item, NotMeant()))
+        return item is not None
+
+    def _give_up(self, lane: Lane, position: int) -> bool:
+        """True for a delivery that is out of attempts: its last one was counted, and the process ended in it."""
+        attempts = lane.due[position].attempts
+        if attempts < lane.most_attempts:
+            return False
+        with self._storage.reading() as connection:
+            row = deliveries.one(connection, lane.row.id, position)
+        item = self._item(lane, position, attempts, row.tries) if row is not None else None
+        if item is None:
+            lane.due.pop(position, None)
+        else:
+            ended = EventBusError("The process ended while the handler ran, in each of its last attempts.")
+            lane.pending.append((item, Failed(ended, self._clock.time(), 0.0, final=True)))
+        return True
+
+    def _item(self, lane: Lane, position: int, attempt: int, tries: int) -> Item | None:
+        with self._storage.reading() as connection:
+            row = reading.one(connection, position)
+            parked = deliveries.one(connection, lane.row.id, position)
+        if row is None:
+            return None
+        if parked is not None and parked.payload is not None:
+            row = reading.with_payload(row, parked.payload)
+        due = lane.trying.get(position) or lane.due[position]
+        item = lane.item(Envelope(row, self._storage.names))
+        item.key, item.attempt, item.tries, item.parked = due.key, attempt, tries, True
+        return item
+
+    def _start(self, lane: Lane, items: list[Item], *, here: bool) -> None:
+        job = Job(lane, items)
+        lane.launch(job)
+        self._runners.start(job, here=here and lane.work.concurrency == 1 and lane.work.timeout is None)

@@ -1,0 +1,104 @@
+"""Handlers that run for longer than their timeout: an async one is cancelled, a thread is reported and gone around."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+
+from eventbus.clock import Clock
+from eventbus.delivery import Bundle, Item, Overdue
+from eventbus.errors import HandlerTimeout
+from eventbus.technical import HandlerOverdue
+from eventbus.worker.lane import Job, Lane
+
+GRACE_SECONDS = 1.0  # what an async handler gets to end after it was cancelled
+
+_log = logging.getLogger("eventbus.delivery")
+
+
+class OverdueWatch:
+    """Looks at the jobs of all lanes, in the pump's turn."""
+
+    def __init__(self, clock: Clock, emit: Callable[[object], None]) -> None:
+        self._clock, self._emit = clock, emit
+
+    def look(self, lanes: Iterable[Lane]) -> float | None:
+        """Do what is to be done; returns in how many seconds the next handler may be overdue."""
+        now = self._clock.monotonic()
+        ends: list[float] = []
+        for lane in lanes:
+            if lane.work.timeout is None or lane.lost:
+                continue
+            for job in list(lane.jobs):
+                end = self._look_at(lane, job, lane.work.timeout, now)
+                if end is not None:
+                    ends.append(end)
+        return max(0.0, min(ends) - now) if ends else None
+
+    def _look_at(self, lane: Lane, job: Job, timeout: float, now: float) -> float | None:
+        """When the event it is trying will be overdue, monotonic; None if it tries none, or has been parted with."""
+        with job.lock:
+            item = job.trying
+            if item is None or not item.running:
+                return None if job.finished else now + timeout
+            end = item.started + timeout if item.cancelled is None else item.cancelled + GRACE_SECONDS
+            if now < end:
+                return end
+            if job.cancel is not None and item.cancelled is None:
+                item.cancelled = now
+                job.cancel(item)
+                return now + GRACE_SECONDS
+            job.detached = True
+        self._part(lane, job, item, now)
+        return None
+
+    def _part(self, lane: Lane, job: Job, trying: Item, now: float) -> None:
+        """Go on without a job: what it tries is parked until that returns, what it has not begun is free."""
+        stuck = trying.items if isinstance(trying, Bundle) else [trying]
+        lane.jobs.remove(job)
+        lane.strays.append(job)
+        while job.results:
+            lane.pending.append(job.results.popleft())
+        known = {item.position for item, _ in lane.pending} | {item.position for item in stuck}
+        for item in job.items:
+            if item.position not in known:
+                lane.put_back(item)
+        job.items = stuck
+        seconds = now - trying.started
+        stack = _stack(trying.thread)
+        for item in stuck:
+            error = HandlerTimeout(lane.name, lane.work.timeout or seconds)
+            lane.pending.append((item, Overdue(error, self._clock.time() - seconds, seconds, stack, not item.parked)))
+            item.parked = True
+            envelope = item.envelope
+            _log.error(
+                "%r, %r at position %d: the handler has run for %g s; its order key waits for it:\n%s",
+                lane.name, envelope.type, item.position, seconds, stack,
+            )  # fmt: skip
+            self._emit(
+                HandlerOverdue(lane.name, envelope.id, envelope.type, item.position, item.attempt, seconds, stack)
+            )
+
+
+def collect_strays(lane: Lane) -> None:
+    """What came back from handlers that the lane has parted with."""
+    for job in list(lane.strays):
+        finished = job.finished
+        while job.results:
+            item, outcome = job.results.popleft()
+            if item in job.items and not lane.lost:
+                lane.pending.append((item, outcome))
+        if finished:
+            lane.strays.remove(job)
+            for item in job.items:
+                if item.position not in job.reported and not lane.lost:
+                    lane.put_back(item)
+
+
+def _stack(thread: int | None) -> str:
+    frame = sys._current_frames().get(thread) if thread is not None else None
+    if frame is None:
+        return "(its thread has ended)"
+    return "".join(traceback.format_stack(frame))
