@@ -26,6 +26,7 @@ def run(code: str) -> str:
 
 def test_these_names_are_the_public_face() -> None:
     assert sorted(eventbus.__all__) == [
+        "Breaker",
         "Context",
         "Envelope",
         "EventBus",

@@ -31,7 +31,17 @@ class Context:
     One that takes a list has the `envelopes` of all; the last of them is `envelope`, the cause of what it publishes.
     """
 
-    __slots__ = ("_is_single", "_publish", "_steps", "_stopping", "_transaction", "attempt", "envelope", "envelopes", "is_replay")
+    __slots__ = (
+        "_is_single",
+        "_publish",
+        "_steps",
+        "_stopping",
+        "_transaction",
+        "attempt",
+        "envelope",
+        "envelopes",
+        "is_replay",
+    )
 
     def __init__(
         self,

@@ -30,7 +30,9 @@ _ADD = (
     "INSERT INTO eventbus_subscriptions (name, generation, role, state, start, cursor, claim, types, order_by,"
     " definition, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id"
 )
-_REDEFINE = "UPDATE eventbus_subscriptions SET types = ?, order_by = ?, definition = ?, cursor = ?, updated_at = ? WHERE id = ?"
+_REDEFINE = (
+    "UPDATE eventbus_subscriptions SET types = ?, order_by = ?, definition = ?, cursor = ?, updated_at = ? WHERE id = ?"
+)
 _ADVANCE = (
     "UPDATE eventbus_subscriptions SET cursor = max(cursor, ?), claim = max(claim, ?), handled = handled + ?,"
     " discarded = discarded + ?, updated_at = ? WHERE id = ? AND epoch = ?"

@@ -189,7 +189,7 @@ class Lane:
         """
         if self.stuck_at is not None:
             return None
-        most = most or self.work.batch or (BATCH if self.work.concurrency == 1 else 1)
+        most = most or max(self.work.batch or 1, BATCH if self.work.concurrency == 1 else 1)
         batch: list[Item] = []
         stays: list[Item] = []
         waiting: set[str] = set()

@@ -227,6 +227,8 @@ class Pump:
         if thread is not None and thread is not threading.current_thread():
             thread.join(deadline.left())
         if not self._turn.acquire(timeout=deadline.left()):  # another thread drains, and its handler runs
+            self.roster.close()
+            self.neighbours.leave()
             return False
         try:
             lanes = self._rounds.lanes.values()

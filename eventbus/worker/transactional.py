@@ -137,6 +137,7 @@ class TransactionalRunner:
             publish=transaction.publish,
             transaction=transaction,
             stopping=self._stopping,
+            envelopes=[each.envelope for each in item.items] if isinstance(item, Bundle) else None,
         )
         try:
             with Attempt(item, self._clock) as attempt:
