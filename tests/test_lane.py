@@ -74,13 +74,20 @@ def test_fresh_events_come_in_batches_and_not_beyond_the_claim() -> None:
 
 def test_events_of_a_blocked_key_are_parked_and_the_others_go_on() -> None:
     it = lane()
-    it.work.batch = 1  # type: ignore[misc]
     offered(it, "a", "b", "a", "b")
-    taken(it)
+    it.launch(Job(it, [it.ready.popleft()]))
     it.park(parked(1, "a"), due=50.0)
-    it.work.batch = None  # type: ignore[misc]
-    assert positions(it.fresh()) == [2, 4]
+    assert positions(it.fresh()) == [2]
+    assert it.fresh() is None
     assert [(item.position, outcome) for item, outcome in it.pending] == [(3, Behind())]
+
+
+def test_nothing_overtakes_in_the_file_what_has_no_row_yet() -> None:
+    """A transactional handler writes the cursor itself, before the pump writes what is parked."""
+    it = offered(lane(), "a", "b")
+    it.blocked["a"] = 1
+    assert it.fresh() is None
+    assert [item.position for item, _ in it.pending] == [1]
 
 
 def test_what_may_have_been_running_in_a_crash_is_parked_first() -> None:
@@ -245,6 +252,13 @@ def test_several_keys_are_worked_on_at_once_and_each_key_in_order() -> None:
     it.jobs.pop(0)
     it.settle(it.flight[1], None, 0.0)
     assert positions(it.fresh()) == [2]
+
+
+def test_what_is_parked_has_the_cursor_above_it_where_events_come_one_after_the_other() -> None:
+    it = offered(lane(careful=3), "a", "a", "b")
+    assert it.fresh() is None
+    assert [item.position for item, _ in it.pending] == [1, 2, 3]
+    assert it.cursor_after([1, 2, 3], stuck=None) == 3
 
 
 def test_what_is_not_run_after_all_comes_up_where_it_was() -> None:

@@ -189,28 +189,32 @@ class Lane:
         """
         if self.stuck_at is not None:
             return None
-        most = most or max(self.work.batch or 1, BATCH if self.work.concurrency == 1 else 1)
+        # One after the other: a transactional handler moves the cursor itself, past nothing that has no row yet, and
+        # what it settles lies below the cursor.
+        in_turn = self.work.concurrency == 1
+        most = most or max(self.work.batch or 1, BATCH if in_turn else 1)
         batch: list[Item] = []
         stays: list[Item] = []
         waiting: set[str] = set()
         while self.ready and len(batch) < most and self.ready[0].position <= self.claim:
-            item = self.ready.popleft()
-            if self.pending and item.position > self.careful >= self.pending[0][0].position:
-                stays.append(item)  # after what may have ended the process
+            item = self.ready[0]
+            if not in_turn and item.key is not None and (item.key in self.busy or item.key in waiting):
+                stays.append(self.ready.popleft())
+                continue
+            waits = self._why_not(item)
+            if waits is None and self.pending and (in_turn or isinstance(self.pending[0][1], Careful)):
                 break
-            if item.key is not None and (item.key in self.busy or item.key in waiting):
-                stays.append(item)
-            elif (waits := self._why_not(item)) is not None:
-                if self.strict and batch:
-                    stays.append(item)
-                    break
-                self.pending.append((item, waits))
-                if item.key is not None:
-                    waiting.add(item.key)
-                if self.strict:
-                    break
-            else:
+            if waits is not None and batch and in_turn:
+                break
+            self.ready.popleft()
+            if waits is None:
                 batch.append(item)
+                continue
+            self.pending.append((item, waits))
+            if item.key is not None:
+                waiting.add(item.key)
+            if self.strict:
+                break
         self.ready.extendleft(reversed(stays))
         for item, _ in self.pending:
             self._depart(item)

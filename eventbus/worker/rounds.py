@@ -158,7 +158,7 @@ class Rounds:
         stuck = next((effect.item.position for effect in effects if lane.strict and effect.row), None)
         cursor = lane.cursor_after((effect.item.position for effect in moved), stuck=stuck)
         claim = max(lane.claim, cursor + CLAIM)
-        done = [effect.item.position for effect in moved if effect.row is None and not effect.item.parked]
+        done = [effect.item.position for effect in moved if effect.row is None]
         ahead = frozenset(position for position in (*lane.ahead, *done) if position > cursor)
         subscriptions.advance(
             connection,
