@@ -5,6 +5,9 @@ EventBusError
 |-- EventDefinitionError (TypeError)     a class, handler or projection that cannot work as declared
 |-- WrongExpectedVersion                 the stream has moved on since the caller looked
 |-- IdempotencyConflict                  the same key or id, but other content
+|-- SequenceConflict                     two events of a sender with one number
+|-- InboxFull                            too many events wait behind a gap
+|-- SequenceMissing                      a gap that a person decides about
 |-- PublishInDoubt                       nobody can know whether the commit took place
 |-- LogError                             the file
 |   |-- LogBusy                          another process holds the write lock
@@ -98,12 +101,61 @@ class IdempotencyConflict(EventBusError):
     stored = "not stored"
     hint = "One key names one event: use a new key for new content."
 
-    def __init__(self, key: str, position: int | None) -> None:
+    def __init__(self, key: str, position: int | None, *, buffered: bool = False) -> None:
         where = "is used twice in this call, for different content"
+        if buffered:
+            where = "is that of an event with other content, which waits in the inbox"
         if position is not None:
             where = f"was already used for other content, at position {position}"
         super().__init__(f"The key or id {key!r} {where}.")
         self.key, self.position = key, position
+
+
+class SequenceConflict(EventBusError):
+    """The `number` of a sender's `stream` (None: of all that has no stream) belongs to another event than `id`.
+
+    `other` is the id of that event while it waits in the inbox, None once it was stored.
+    """
+
+    stored = "not stored"
+    hint = "A sender gives each event a number of its own; one that starts counting anew needs another source=."
+
+    def __init__(self, source: str, stream: str | None, number: int, id: str, other: str | None) -> None:
+        whose = "another event, stored before" if other is None else f"{other!r}, which waits for those before it"
+        super().__init__(f"Number {number} of {_sender(source, stream)} came with {id!r}, and is that of {whose}.")
+        self.source, self.stream, self.number, self.id, self.other = source, stream, number, id, other
+
+
+class InboxFull(EventBusError):
+    """`most` events wait behind the gap from `first` to `last` already: no more are taken before it is filled."""
+
+    stored = "not stored"
+    hint = "Send what is missing, or give it up with bus.inbox.skip(...); what is sent again later is taken then."
+
+    def __init__(self, source: str, stream: str | None, first: int, last: int, most: int) -> None:
+        super().__init__(f"{most} events of {_sender(source, stream)} wait for {_numbers(first, last)}.")
+        self.source, self.stream, self.first, self.last, self.most = source, stream, first, last, most
+
+
+class SequenceMissing(EventBusError):
+    """What the dead letter of a gap says: the numbers from `first` to `last` are still missing."""
+
+    hint = "Retry looks again; discard goes on without them."
+
+    def __init__(self, source: str, stream: str | None, first: int, last: int, buffered: int) -> None:
+        waiting = "1 event waits" if buffered == 1 else f"{buffered} events wait"
+        missing = "is" if first == last else "are"
+        numbers = _numbers(first, last).capitalize()
+        super().__init__(f"{numbers} of {_sender(source, stream)} {missing} missing; {waiting}.")
+        self.source, self.stream, self.first, self.last, self.buffered = source, stream, first, last, buffered
+
+
+def _sender(source: str, stream: str | None) -> str:
+    return repr(source) if stream is None else f"{source!r}, stream {stream!r}"
+
+
+def _numbers(first: int, last: int) -> str:
+    return f"number {first}" if first == last else f"numbers {first} to {last}"
 
 
 class PublishInDoubt(EventBusError):

@@ -206,3 +206,35 @@ class DeadLettersAlert:
     subscription: str
     count: int
     oldest: str
+
+
+@event(name="eventbus.SequenceGap", kind="technical")
+class SequenceGap:
+    """Numbers of a sender have been missing for longer than `gap_timeout`, and a person is asked. Stored.
+
+    A dead letter of the subscription "eventbus.gaps": to retry it is to look again, to discard it is to go on
+    without the numbers from `first` to `last`.
+    """
+
+    source: str
+    stream: str | None
+    first: int
+    last: int
+    buffered: int
+    since: str
+
+
+@event(name="eventbus.SequenceSkipped", kind="technical")
+class SequenceSkipped:
+    """The numbers of a sender from `first` to `last` were given up. Stored before what had waited behind them.
+
+    `reason`: "timeout", "discarded" (the dead letter of the gap), "conflict" (it waited here, and its id was used
+    for something else meanwhile), or what a person said.
+    """
+
+    source: str
+    stream: str | None
+    first: int
+    last: int
+    reason: str
+    who: str | None

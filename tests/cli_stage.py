@@ -36,6 +36,7 @@ LOOKING = (
     ["dead", "list", "FILE"],
     ["dead", "show", "FILE", "3"],
     ["projections", "list", "FILE"],
+    ["inbox", "FILE"],
 )
 
 

@@ -67,6 +67,9 @@ class Attachment:
         self._own_loop = BusLoop()  # for what is emitted before a file is opened
         self._teller: Batches[Callable[[], object]] = Batches("eventbus-teller", run_all)
         self.finish: Callable[[float], object] = lambda seconds: None  # what has to be stored before the end
+        self.watches: list[Callable[[Engine], Callable[[], bool]]] = []  # each makes what is looked at once a round
+        self._looks: list[Callable[[], bool]] = []
+        self.hurry: Callable[[], object] = lambda: None  # what is looked at once a second is looked at now
         _known.add(self)
 
     # -- the engine --------------------------------------------------------------------------------
@@ -97,6 +100,8 @@ class Attachment:
         engine.hearers.append(self)
         self._rebuilds = engine.rebuilds(self._make_rebuilds)
         self._declared.give_to(engine)
+        self._looks = [watch(engine) for watch in self.watches]
+        engine.between.extend(self._looks)
         self.attached = engine
         return engine
 
@@ -259,6 +264,7 @@ class Attachment:
             raise WouldDeadlock("drain was called by a handler, which it would wait for.", hint="Publish and return.")
         engine = self.engine()
         engine.settle()
+        self.hurry()
         deadline = None if timeout is None else Deadline(engine.clock, timeout)
         handled = engine.pump.drain(deadline)
         on_loop = self.settings.errors == "raise" and not scheduled.get()
@@ -298,6 +304,8 @@ class Attachment:
         self._raise_scheduled()
 
     def _leave(self, engine: Engine, timeout: float) -> None:
+        for look in self._looks:
+            engine.between.remove(look)
         if engines.leave(engine):
             engine.close(timeout)
         else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from eventbus.bus.attaching import Attachment, after
 from eventbus.bus.following import DeliveryStatus, Following
+from eventbus.bus.ingesting import Ingesting, Ingests
 from eventbus.bus.log_view import LogView
 from eventbus.bus.plugged import Plugged
 from eventbus.bus.publishing import Publishing
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 CLOSE_SECONDS = 5.0
 
 
-class EventBus(Handlers):
+class EventBus(Ingests, Handlers):
     """Publish and subscribe within one application, backed by a local log.
 
     Making one touches nothing: the file is opened, or created with mode 0600, by its first use. Without
@@ -76,6 +77,7 @@ class EventBus(Handlers):
         self._attachment = Attachment(path, settings, adopt=adopt, migrations=migrations)
         self.source = source or source_of(self.path)
         self._publishing = Publishing(self._attachment, self.source)
+        self._ingesting = Ingesting(self._attachment, self._publishing)
         self._plugged = Plugged(self._declare)
         self.follow(self._apply)
 

@@ -93,13 +93,18 @@ class Publishing:
         return await self._store_and_tell(drafts) if drafts else []
 
     async def _store_and_tell(self, drafts: list[Draft]) -> list[Receipt]:
-        from asyncio import CancelledError
-
         engine = self._attachment.attached
         if engine is None:
             engine = await off_the_loop(self._attachment.engine, "open")
         engine.check()
         appended = await _stored(engine, drafts)
+        await self.tell_all_async(engine, appended)
+        return [each.receipt for each in appended]
+
+    async def tell_all_async(self, engine: Engine, appended: list[Appended]) -> None:
+        """Call and await the live handlers of what was stored, in order; those left by a cancelled task hear later."""
+        from asyncio import CancelledError
+
         failures: list[BaseException] = []
         for told, each in enumerate(appended):
             try:
@@ -108,7 +113,6 @@ class Publishing:
                 engine.tell_later(appended[told + 1 :])
                 raise
         self._attachment.raise_if_asked(failures)
-        return [each.receipt for each in appended]
 
     # -- in the background -------------------------------------------------------------------------
     def submit(self, event: object, **how: Any) -> Future[Receipt]:

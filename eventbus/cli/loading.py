@@ -51,6 +51,7 @@ def declared_names(spec: str, file: str | None) -> frozenset[str]:
     The bus may be one of another file: what is looked at can be a copy.
     """
     from eventbus.handlers import ProjectionDeclaration, SubscriptionDeclaration
+    from eventbus.inbox import GAPS
 
     names: set[str] = set()
     for declaration in _bus(spec, file).declarations:
@@ -58,7 +59,7 @@ def declared_names(spec: str, file: str | None) -> frozenset[str]:
             names.add(declaration.name)
         elif isinstance(declaration, ProjectionDeclaration):
             names.add(declaration.projection.name)
-    return frozenset(names)
+    return frozenset({*names, GAPS})  # which every bus declares where it is needed
 
 
 def described(error: BaseException) -> str:

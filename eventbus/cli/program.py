@@ -15,6 +15,7 @@ _COMMANDS = {  # in the order of --help: what a newcomer needs comes first
     "show": "eventbus.cli.show:show",
     "subscriptions": "eventbus.cli.subscriptions:subscriptions",
     "dead": "eventbus.cli.dead:dead",
+    "inbox": "eventbus.cli.inbox:inbox",
     "replay": "eventbus.cli.replay:replay",
     "projections": "eventbus.cli.projections:projections",
     "plugins": "eventbus.cli.plugins:plugins",

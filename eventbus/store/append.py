@@ -21,7 +21,7 @@ _HEAD = (
 _STREAM_HEAD = "SELECT max(sequence) FROM eventbus_events WHERE stream = ?"
 _PRUNED_HEAD = "SELECT sequence FROM eventbus_stream_heads WHERE stream = ?"
 _BY_KEY = "SELECT position, digest FROM eventbus_keys WHERE source_id = ? AND key = ?"
-_BY_ID = "SELECT position, type_id, stream, sequence, payload_crc FROM eventbus_events WHERE id = ?"
+_BY_ID = "SELECT position, type_id, stream, sequence, payload_crc, source_id FROM eventbus_events WHERE id = ?"
 _BY_POSITION = "SELECT id, stream, sequence FROM eventbus_events WHERE position = ?"
 _ADD_KEY = "INSERT INTO eventbus_keys (source_id, key, position, digest) VALUES (?, ?, ?, ?)"
 _ADD_EVENT = (
@@ -81,6 +81,10 @@ class Appender:
         for draft in drafts:
             plan.add(draft)
         return [self._write(connection, planned, now) for planned in plan.entries]
+
+    def find(self, connection: sqlite3.Connection, draft: Draft) -> Receipt | None:
+        """The receipt of the event that this draft's key or id stands for already. Raises IdempotencyConflict."""
+        return _Plan(connection, self._names).known(draft)
 
     def _write(self, connection: sqlite3.Connection, planned: _Planned, now: str) -> Appended:
         draft, receipt = planned.draft, planned.receipt
@@ -168,6 +172,11 @@ class _Plan:
             self._ids[draft.id] = planned
         self.entries.append(planned)
 
+    def known(self, draft: Draft) -> Receipt | None:
+        """The receipt of the event that its key or its id already stands for."""
+        keyed = None if draft.key is None else self._of_key(draft, draft.key)
+        return keyed or (self._of_id(draft) if draft.known_id else None)
+
     def _of_key(self, draft: Draft, key: str) -> Receipt | None:
         """The receipt of the event that this key already stands for."""
         same = self._keys.get((draft.source, key))
@@ -176,8 +185,9 @@ class _Plan:
         source_id = self._names.source_id(self._connection, draft.source)
         found = self._connection.execute(_BY_KEY, (source_id, key)).fetchone()
         if found is None:
-            # Without a key of its own an event's id is its key: that is what PublishInDoubt names.
-            return self._by_id(draft, key)
+            # Without a key of its own an event's id is its key: that is what PublishInDoubt names. As keys are,
+            # it is its source's: two senders may use one name for different things.
+            return self._by_id(draft, key, source_id)
         if found[1] != draft.digest():
             raise IdempotencyConflict(key, found[0])
         return self._first_receipt(draft, found[0])
@@ -187,11 +197,11 @@ class _Plan:
         same = self._ids.get(draft.id)
         return self._by_id(draft, draft.id) if same is None else self._same_request(draft, same, draft.id)
 
-    def _by_id(self, draft: Draft, id_: str) -> Receipt | None:
+    def _by_id(self, draft: Draft, id_: str, of_source: int | None = None) -> Receipt | None:
         found = self._connection.execute(_BY_ID, (id_,)).fetchone()
-        if found is None:
+        if found is None or of_source not in (None, found[5]):
             return None
-        position, type_id, stream, sequence, payload_crc = found
+        position, type_id, stream, sequence, payload_crc, _ = found
         content = (self._names.type_id(self._connection, draft.type), draft.stream, crc32(draft.payload.encode()))
         if content != (type_id, stream, payload_crc):
             raise IdempotencyConflict(id_, position)

@@ -175,6 +175,49 @@ CREATE TABLE eventbus_breakers (      -- circuit breakers; one that was never tr
   reason TEXT,                        -- the error of the last failure, one line
   since TEXT NOT NULL                 -- when it came into its state
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE eventbus_inbox (         -- the numbers of senders from outside, for each source and stream
+  id INTEGER PRIMARY KEY,
+  source_id INTEGER NOT NULL,
+  stream TEXT NOT NULL,               -- '' for what belongs to no stream
+  first INTEGER NOT NULL,             -- where counting began
+  expected INTEGER NOT NULL,          -- the lowest number that was neither delivered nor skipped
+  buffered INTEGER NOT NULL DEFAULT 0,  -- how many wait in eventbus_inbox_events
+  on_gap TEXT NOT NULL DEFAULT 'wait',  -- wait, skip, dead
+  gap_timeout REAL,                   -- seconds
+  since TEXT,                         -- when the first of those that wait arrived; NULL without a gap
+  due TEXT,                           -- when on_gap is to be followed
+  asked INTEGER,                      -- position of the SequenceGap that a person decides about
+  asked_to INTEGER,                   -- the last number that is about
+  UNIQUE (source_id, stream)
+) STRICT;
+CREATE INDEX eventbus_inbox_due ON eventbus_inbox (due) WHERE due IS NOT NULL;
+CREATE INDEX eventbus_inbox_asked ON eventbus_inbox (asked) WHERE asked IS NOT NULL;
+
+CREATE TABLE eventbus_inbox_events (  -- arrived too early, in the form in which they will be stored
+  inbox_id INTEGER NOT NULL,
+  number INTEGER NOT NULL,            -- the sender's
+  source_id INTEGER NOT NULL,
+  key TEXT NOT NULL,                  -- the sender's id
+  event_id TEXT NOT NULL,
+  type_id INTEGER NOT NULL,
+  digest BLOB NOT NULL,
+  correlation_id TEXT,
+  causation_id TEXT,
+  metadata TEXT,
+  received_at TEXT NOT NULL,
+  payload ANY NOT NULL,
+  UNIQUE (inbox_id, number)
+) STRICT;
+CREATE INDEX eventbus_inbox_events_key ON eventbus_inbox_events (source_id, key);
+
+CREATE TABLE eventbus_inbox_skipped ( -- numbers that were given up
+  inbox_id INTEGER NOT NULL,
+  last INTEGER NOT NULL,
+  first INTEGER NOT NULL,
+  position INTEGER NOT NULL,          -- of the SequenceSkipped that says so
+  PRIMARY KEY (inbox_id, last)
+) STRICT, WITHOUT ROWID;
 """
 
 _VIEWS = """
