@@ -5,6 +5,8 @@ Anyone can `bus.on` them, a UI, an alert, telemetry; they are built only when so
 
 from __future__ import annotations
 
+from typing import Any
+
 from eventbus.events import event
 
 
@@ -197,6 +199,29 @@ class DeadLetterDiscarded:
     who: str
     why: str
     run: int
+
+
+@event(name="eventbus.OutboxRefused", kind="technical")
+class OutboxRefused:
+    """A row of an outbox that could become no event. Stored; the subscription "eventbus.outbox" has it as dead letter.
+
+    `outbox`: the file, None for the log's own. `row`: its position there. `payload` and `metadata` are JSON values
+    where they could be read, else text.
+    """
+
+    outbox: str | None
+    row: int
+    source: str
+    reason: str
+    event_type: Any = None
+    version: Any = None
+    payload: Any = None
+    stream: Any = None
+    id: Any = None
+    metadata: Any = None
+    correlation_id: Any = None
+    causation_id: Any = None
+    created_at: Any = None
 
 
 @event(name="eventbus.DeadLettersAlert", kind="technical")

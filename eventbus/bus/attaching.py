@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from eventbus import technical
 from eventbus.bus import engines
 from eventbus.bus.declaring import Declared
+from eventbus.bus.outboxes import OutboxesRead, same_file
 from eventbus.clock import Deadline
 from eventbus.delivery import message
 from eventbus.dispatch import Live, LiveFailure, Place, is_exit, raisable, scheduled
@@ -63,6 +64,8 @@ class Attachment:
         self.closed = False
         self.live = Live(vocabulary=self.vocabulary, spawn=self._spawn, failed=self._failed)
         self._rebuilds: Rebuilds | None = None
+        self.source = "eventbus"
+        self.outboxes = OutboxesRead(settings.clock)
         self._alerts: Alerts | None = None
         self._own_loop = BusLoop()  # for what is emitted before a file is opened
         self._teller: Batches[Callable[[], object]] = Batches("eventbus-teller", run_all)
@@ -99,6 +102,7 @@ class Attachment:
         engine = engines.enter(Location.of(self._path), self._join, self._open)
         engine.hearers.append(self)
         self._rebuilds = engine.rebuilds(self._make_rebuilds)
+        self.outboxes.give_to(engine, self.source)
         self._declared.give_to(engine)
         self._looks = [watch(engine) for watch in self.watches]
         engine.between.extend(self._looks)
@@ -168,6 +172,11 @@ class Attachment:
             emit=engine.emit_technical,
             alerts=self._alerts,
         )
+
+    def read_outbox(self, path: str | os.PathLike[str] | None, *, poll: float | None, name: str | None) -> Registration:
+        """Have the outbox of another file moved, too, or the own one's looked at more often."""
+        self.check_open()
+        return self.outboxes.read(None if same_file(path, self._path) else path, poll=poll, name=name)
 
     # -- declarations ------------------------------------------------------------------------------
     def define(
@@ -266,6 +275,7 @@ class Attachment:
         engine.settle()
         self.hurry()
         deadline = None if timeout is None else Deadline(engine.clock, timeout)
+        self.outboxes.look_now()
         handled = engine.pump.drain(deadline)
         on_loop = self.settings.errors == "raise" and not scheduled.get()
         joined = not on_loop or self._own_loop.join(None if deadline is None else deadline.left())
@@ -310,6 +320,7 @@ class Attachment:
             engine.close(timeout)
         else:
             self._declared.take_from(engine)
+            self.outboxes.leave()
         if self in engine.hearers:
             engine.hearers.remove(self)
         if self._alerts is not None:

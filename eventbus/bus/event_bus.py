@@ -299,6 +299,16 @@ class EventBus(Ingests, Handlers):
         """A plain sqlite3 connection to the file with our settings, for the app's own tables."""
         return self._attachment.engine().storage.connect()
 
+    def outbox(
+        self, path: str | os.PathLike[str] | None = None, *, poll: float | None = None, name: str | None = None
+    ) -> Registration:
+        """Move rows of `eventbus_outbox` in another SQLite file into the log, too; it is made there if need be.
+
+        Without `path`: those of the own file, which are moved anyway. `poll`: seconds between two looks, 1 unless
+        told. `name`: the source of its events. Raises EventBusError or a LogError.
+        """
+        return self._attachment.read_outbox(path, poll=poll, name=name)
+
     def status(self, which: str | int | Receipt) -> dict[str, DeliveryStatus]:
         """What has become of an event (its id, position or receipt), for each subscription and projection."""
         return Following(self._attachment.engine()).status(which)

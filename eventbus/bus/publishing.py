@@ -35,6 +35,7 @@ class Publishing:
         self._attachment = attachment
         self.drafter = Drafter(attachment.vocabulary, settings.clock, source=source, max_payload=settings.max_payload)
         attachment.finish = self.flush
+        attachment.source = source
         attachment.publish_now = self._publish_now
         self._submitted: Batches[_Submitted] = Batches("eventbus-submit", self._store_submitted)
 

@@ -11,6 +11,7 @@ from eventbus.clock import iso
 from eventbus.engine import Engine
 from eventbus.errors import EventBusError, WouldDeadlock
 from eventbus.events import Envelope
+from eventbus.outbox import SUBSCRIPTION as REFUSED_ROWS
 from eventbus.projections import Projection
 from eventbus.projections.rebuilding import Progress, Rebuilds
 from eventbus.store import deliveries, subscriptions
@@ -54,7 +55,7 @@ class Subscription:
         """
         with self._engine.storage.reading() as connection:
             row = self._shown(connection)
-            if row.state != "active" or self._engine.definitions.owner(row.id):
+            if row.state != "active" or self._engine.definitions.owner(row.id) or self.name == REFUSED_ROWS:
                 return row.state
             successor = self._engine.definitions.successor(connection, row)
             if successor is None:

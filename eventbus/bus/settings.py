@@ -14,7 +14,7 @@ def check_settings(
 ) -> None:
     """Raise EventDefinitionError for the first that is none; `size` is `max_payload`."""
     if path is not None:
-        _check_path(path)
+        check_path(path)
     _check("durability", durability, ("power", "process"))
     _check("delivery", delivery, ("thread", "manual"))
     _check("errors", errors, ("log", "raise"))
@@ -27,7 +27,8 @@ def check_settings(
         raise EventDefinitionError(f"migrations= is a sqlite_utils.Migrations, not {migrations!r}.")
 
 
-def _check_path(path: object) -> None:
+def check_path(path: object) -> None:
+    """Raise EventDefinitionError for what is no path."""
     if not isinstance(path, str | os.PathLike):
         raise EventDefinitionError(f"The path of the log is a str or a pathlib.Path, not {path!r}.")
     try:

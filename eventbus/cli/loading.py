@@ -52,8 +52,9 @@ def declared_names(spec: str, file: str | None) -> frozenset[str]:
     """
     from eventbus.handlers import ProjectionDeclaration, SubscriptionDeclaration
     from eventbus.inbox import GAPS
+    from eventbus.outbox import SUBSCRIPTION
 
-    names: set[str] = set()
+    names = {GAPS, SUBSCRIPTION}  # every bus that delivers has it
     for declaration in _bus(spec, file).declarations:
         if isinstance(declaration, SubscriptionDeclaration):
             names.add(declaration.name)

@@ -92,6 +92,7 @@ class Engine:
         self._teller: Batches[Callable[[], object]] = Batches("eventbus-teller", run_all)
         self.closed, self.users = False, 0
         self._rebuilds: Any = None
+        self._outboxes: Any = None
         self._alarm = AlarmClock(self._ring, settings.clock)
         self.pump = Pump(
             self.storage,
@@ -123,6 +124,12 @@ class Engine:
         if self._rebuilds is None:
             self._rebuilds = make(self)
         return cast("R", self._rebuilds)
+
+    def outboxes(self, make: Callable[[Engine], R]) -> R:
+        """What moves rows of outboxes into the log, made once for all buses on the file; it has a `close`."""
+        if self._outboxes is None:
+            self._outboxes = make(self)
+        return cast("R", self._outboxes)
 
     def settle(self) -> None:
         """Record what was declared since; EventDefinitionError for what cannot be."""
@@ -228,6 +235,8 @@ class Engine:
         self.storage.hurry(deadline)
         with ExitStack() as steps:  # each is taken whatever becomes of the others, the last one here first
             steps.callback(self.storage.close)
+            if self._outboxes is not None:
+                steps.callback(self._outboxes.close)
             steps.callback(self.loop.close)
             steps.callback(self.loop.cancel)
             steps.callback(lambda: self.join_live(deadline, on_loop=True))

@@ -11,7 +11,12 @@ from collections.abc import Callable
 
 import attrs
 
+from eventbus.store.schema import OUTBOX
+
 PREFIX = "eventbus_"
+
+# The one table of the bus's that everybody may insert into; rows that are there are the bus's.
+_DOORWAY = frozenset({(sqlite3.SQLITE_INSERT, OUTBOX)})
 
 _THE_BUS_ENDS = "the bus commits or rolls back when the block or handler ends"
 _RESERVED = f"names that begin with {PREFIX} are the bus's own"
@@ -67,12 +72,12 @@ def nothing(action: Action) -> str | None:
 
 
 def for_app(action: Action) -> str | None:
-    """The app's transaction: its own tables and their schema; the bus's tables may be read."""
+    """The app's transaction: its own tables and their schema; the bus's may be read, and its outbox inserted into."""
     code = action.code
     if code in _ALWAYS or code == sqlite3.SQLITE_READ:
         return None
     if code in _ROWS:
-        return _RESERVED if _is_ours(action.first) else None
+        return _RESERVED if _is_ours(action.first) and not _is_doorway(code, action.first) else None
     if code in _SHAPES:
         return _RESERVED if _is_ours(action.first) or _is_ours(action.second) else None
     if code == sqlite3.SQLITE_ALTER_TABLE:  # its first argument is the database; a temporary table could shadow ours
@@ -82,13 +87,17 @@ def for_app(action: Action) -> str | None:
 
 
 def protect(code: int, first: str | None, second: str | None, _: str | None, __: str | None) -> int:
-    """An authorizer for the app's own connections: everything but changes of the bus's tables.
+    """An authorizer for the app's own connections: everything but changes of the bus's tables, its outbox apart.
 
     Foreign programs can still make them; this one is against a slip in the app that holds the only copy.
     """
-    changed = second if code == sqlite3.SQLITE_ALTER_TABLE else first
-    changes = code in _CHANGES or code in _SHAPES or code == sqlite3.SQLITE_ALTER_TABLE
-    return sqlite3.SQLITE_DENY if changes and _is_ours(changed or "") else sqlite3.SQLITE_OK
+    if code in _CHANGES:
+        changed = "" if _is_doorway(code, first or "") else first
+    elif code in _SHAPES:
+        changed = first if _is_ours(first or "") else second
+    else:
+        changed = second if code == sqlite3.SQLITE_ALTER_TABLE else ""
+    return sqlite3.SQLITE_DENY if _is_ours(changed or "") else sqlite3.SQLITE_OK
 
 
 def against_text(action: Action, sql: str) -> str | None:
@@ -143,6 +152,10 @@ def _pragma(name: str, value: str) -> str | None:
     if name in _REPORTING.split() or name in _SETTABLE or (not value and name not in _ACTING):
         return None
     return f"PRAGMA {name} is the bus's to decide"
+
+
+def _is_doorway(code: int, name: str) -> bool:
+    return (code, name.casefold()) in _DOORWAY
 
 
 def _is_ours(name: str) -> bool:

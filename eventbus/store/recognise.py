@@ -8,9 +8,10 @@ import sqlite3
 import attrs
 
 from eventbus.errors import LogCorrupt, LogTooNew, NotAnEventLog
-from eventbus.store.schema import APPLICATION_ID, DDL, SCHEMA_VERSION
+from eventbus.store.schema import APPLICATION_ID, DDL, OUTBOX, SCHEMA_VERSION
 
-_OURS = frozenset(re.findall(r"CREATE (?:TABLE|UNIQUE INDEX|INDEX) (\w+)", DDL))
+_OURS = frozenset(re.findall(r"CREATE (?:TABLE|UNIQUE INDEX|INDEX) (?:IF NOT EXISTS )?(\w+)", DDL))
+_ELSEWHERE = frozenset({OUTBOX})  # other applications' databases may have it, too
 _ASK_FOR_WAL = "Ask for the file of the same name ending in -wal and put it beside this one; nothing was changed."
 _ADOPT = "Choose another file, or open it with adopt=True to keep a log beside the rest; nothing was changed."
 _RESTORE = "Restore a backup; nothing was changed."
@@ -65,8 +66,8 @@ def recognise(
     contents = Contents.of(connection)
     if "eventbus_log" in contents.names:
         return _identity(connection, path, contents.names)
-    if contents.names & _OURS:
-        some = ", ".join(sorted(contents.names & _OURS)[:3])
+    if ours := contents.names & _OURS - _ELSEWHERE:
+        some = ", ".join(sorted(ours)[:3])
         raise LogCorrupt(path, f"it has tables of a log ({some}), but not eventbus_log.", hint=_RESTORE)
     if contents.pages == 0 or (blank_is_new and contents.is_blank):
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 APPLICATION_ID = 0x45764273  # "EvBs"
 SCHEMA_VERSION = 2
+OUTBOX = "eventbus_outbox"
 
 _CORE = """
 CREATE TABLE eventbus_log (
@@ -165,8 +166,34 @@ CREATE TABLE eventbus_listeners (     -- processes to wake after a commit
 
 """
 
+# The doorway for everybody else's SQL, here and in other applications' databases: those without STRICT, as an
+# older SQLite than ours may read them. Its two defaults are a UUID of version 4 and the time as the log spells it.
+OUTBOX_COLUMNS = """
+  position INTEGER PRIMARY KEY AUTOINCREMENT,  -- the order in which rows are moved
+  id TEXT NOT NULL UNIQUE             -- of the event
+    DEFAULT (lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-'
+      || substr('89AB', 1 + (random() & 3), 1) || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))),
+  event_type TEXT NOT NULL,
+  version INTEGER,                    -- NULL: the newest there is
+  payload TEXT NOT NULL DEFAULT '{}', -- JSON object
+  stream TEXT,                        -- NULL: as the event's class says
+  metadata TEXT,                      -- JSON object
+  correlation_id TEXT,
+  causation_id TEXT,
+  created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'))
+"""
+
 # Tables of the rooms above, which came with version 2.
-ROOMS = """
+ROOMS = f"""
+CREATE TABLE IF NOT EXISTS eventbus_outbox ({OUTBOX_COLUMNS}) STRICT;  -- an adopted file may have one already
+
+CREATE TABLE eventbus_outbox_moved (  -- rows of other files' outboxes: in the log, and maybe still over there
+  outbox TEXT NOT NULL,               -- the path of that file
+  position INTEGER NOT NULL,
+  digest BLOB NOT NULL,               -- of the whole row
+  PRIMARY KEY (outbox, position)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE eventbus_breakers (      -- circuit breakers; one that was never tripped has no row
   name TEXT PRIMARY KEY,
   state TEXT NOT NULL,                -- closed, open, half-open

@@ -61,6 +61,7 @@ class Pump:
         self._stop = False
         self._next_look = 0.0
         self._next_overdue = math.inf  # seconds, as of the last step
+        self.tick: Callable[[], float] = lambda: TICK  # seconds; a room above may want to look more often
 
     # -- what it delivers to -----------------------------------------------------------------------
     def forget(self, row_id: int) -> None:
@@ -129,7 +130,7 @@ class Pump:
     def _tick(self) -> float:
         if self.neighbours.is_settling:
             return SETTLING_SECONDS
-        return min(STANDBY_TICK if self.roster.standby else TICK, self._next_overdue)
+        return min(STANDBY_TICK if self.roster.standby else TICK, self._next_overdue, self.tick())
 
     def _rest(self) -> None:
         with self._turn:
