@@ -224,6 +224,22 @@ class OutboxRefused:
     created_at: Any = None
 
 
+@event(name="eventbus.SubscriptionRewound", kind="technical")
+class SubscriptionRewound:
+    """A person began a new run of a subscription: what comes after `after` is delivered again. Stored.
+
+    `cursor` is where it stood, `events` how many up to there are delivered again, `run` the number of the new run.
+    """
+
+    subscription: str
+    after: int
+    cursor: int
+    events: int
+    run: int
+    who: str
+    why: str | None
+
+
 @event(name="eventbus.DeadLettersAlert", kind="technical")
 class DeadLettersAlert:
     """A subscription's dead letters have crossed a threshold: how many there are, and since when the `oldest`."""

@@ -214,10 +214,10 @@ def test_nothing_of_a_payload_is_missing_in_show(sample: SampleLog) -> None:
 
 def test_subscriptions_show_how_far_each_is_and_what_is_stuck(file: Path) -> None:
     out = run("subscriptions", file).out
-    assert re.search(r"^NAME +STATE +BEHIND +HANDLED +RETRY +WAIT +HELD +DEAD +NEXT +ORDER +OWNER$", out, re.M)
-    assert re.search(r"^audit +paused +6 +· +· +· +· +· +stream +·\n  └ paused by a person$", out, re.M)
-    assert re.search(r"^payments +active +· +1 +· +· +1 +1 +stream +·\n  └ CardRefused: no such card$", out, re.M)
-    assert re.search(r"^plugin-mail/receipts +active +1 +2 +1 +· +· +· +in \d.* +stream +·$", out, re.M)
+    assert re.search(r"^NAME +STATE +BEHIND +LAG +HANDLED +RETRY +WAIT +HELD +DEAD +NEXT +ORDER +OWNER$", out, re.M)
+    assert re.search(r"^audit +paused +6 +[\dms ]+ +· +· +· +· +· +stream +·\n  └ paused by a person$", out, re.M)
+    assert re.search(r"^payments +active +· +· +1 +· +· +1 +1 +stream +·\n  └ CardRefused: no such card$", out, re.M)
+    assert re.search(r"^plugin-mail/receipts +active +1 +[\dms ]+ +2 +1 +· +· +· +in \d.* +stream +·$", out, re.M)
     assert re.search(r"^sales \[projection\] +active", out, re.M)
 
 
@@ -225,6 +225,8 @@ def test_subscriptions_as_records(file: Path) -> None:
     by_name = {record["name"]: record for record in run("subscriptions", file, "--json").records}
     assert by_name["payments"]["dead"] == by_name["payments"]["held"] == 1
     assert by_name["audit"]["behind"] == 6
+    assert by_name["audit"]["lag_seconds"] > by_name["plugin-mail/receipts"]["lag_seconds"] > 0
+    assert by_name["payments"]["lag_seconds"] == 0, "a dead letter waits for a person"
     assert by_name["sales"]["role"] == "projection"
 
 

@@ -145,7 +145,7 @@ def test_colours_are_left_out_where_they_are_not_wanted(tmp_path: Path, environm
 def test_every_command_explains_itself() -> None:
     commands = [[], ["log"], ["tail"], ["show"], ["subscriptions"], ["dead"], ["dead", "list"], ["dead", "show"]]
     commands += [["projections"], ["projections", "list"], ["projections", "rebuild"]]
-    commands += [["run"], ["replay"], ["plugins"], ["demo"]]
+    commands += [["run"], ["rewind"], ["replay"], ["plugins"], ["demo"]]
     for command in commands:
         ran = run(*command, "--help")
         assert ran.code == 0
@@ -214,19 +214,19 @@ def test_long_values_are_wrapped_and_not_cut(tmp_path: Path, command: list[str],
     assert "Long" + long[:180] in together
 
 
-FULL = ["NAME", "STATE", "BEHIND", "HANDLED", "RETRY", "WAIT", "HELD", "DEAD", "NEXT", "ORDER", "OWNER"]
+FULL = ["NAME", "STATE", "BEHIND", "LAG", "HANDLED", "RETRY", "WAIT", "HELD", "DEAD", "NEXT", "ORDER", "OWNER"]
 
 
 @pytest.mark.parametrize(
     ("columns", "left_out"),
     [
         (120, []),
-        (87, []),
-        (80, ["ORDER"]),
-        (72, ["ORDER", "OWNER"]),
-        (66, ["ORDER", "OWNER", "WAIT"]),
-        (60, ["ORDER", "OWNER", "WAIT", "HANDLED"]),
-        (40, ["ORDER", "OWNER", "WAIT", "HANDLED", "RETRY", "HELD"]),
+        (92, []),
+        (87, ["ORDER"]),
+        (72, ["ORDER", "WAIT", "HANDLED"]),
+        (60, ["ORDER", "WAIT", "HANDLED", "RETRY"]),
+        (50, ["ORDER", "WAIT", "HANDLED", "RETRY", "HELD", "LAG"]),
+        (40, ["ORDER", "WAIT", "HANDLED", "RETRY", "HELD", "LAG", "OWNER"]),
     ],
 )
 def test_a_narrow_terminal_leaves_out_what_weighs_least_and_never_when_it_goes_on(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import threading
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,31 @@ def test_two_engines_of_one_process_do_not_share_a_lease(path: Path) -> None:
     assert two.take(1)
     one.close()
     two.close()
+
+
+def test_the_holder_of_a_lease_is_told(path: Path) -> None:
+    mine = Leases(Location.of(path))
+    assert mine.take(1)
+    with held_elsewhere(path, 2) as pid:
+        assert not mine.take(2)
+        assert [mine.holder(row_id) for row_id in (1, 2, 3)] == [os.getpid(), pid, None]
+    mine.close()
+
+
+@contextmanager
+def held_elsewhere(path: Path, byte: int) -> Iterator[int]:
+    """While another process has a lease; on Linux with its number."""
+    text = (
+        "import sys\nfrom eventbus.store.location import Location\nfrom eventbus.store.lockfile import Leases\n"
+        "leases = Leases(Location.of(sys.argv[1]))\nassert leases.take(int(sys.argv[2]))\n"
+        "print('held', flush=True)\nsys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", text, str(path), str(byte)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process.pid if sys.platform == "linux" else 0
+        process.communicate()
 
 
 def test_leases_outlive_the_lock_file(path: Path) -> None:

@@ -8,71 +8,16 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from delivery_stage import Counted, Notes, standing_still
+from process_stage import DELIVER, LONGEST, Child, WithoutTicks, run, told
 
 from eventbus import EventBus, Projection, Table, Transaction, handles
-from eventbus.clock import Bell, SystemClock
 from eventbus.testing import FakeClock
-
-LONGEST = 60.0
-
-HEAD = """
-import sys
-from delivery_stage import Counted
-from eventbus import EventBus
-
-def say(*words):
-    print(*words, flush=True)
-
-path = sys.argv[1]
-"""
-DELIVER = (
-    HEAD
-    + """
-with EventBus(path) as bus:
-    bus.subscribe("count", Counted, after=0)(lambda counted: say(counted.number))
-    bus.drain()
-    say("up")
-    sys.stdin.readline()
-"""
-)
-
-
-class Child:
-    """Another process, which runs a text and speaks in lines."""
-
-    def __init__(self, text: str, path: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", text, str(path)],
-            cwd=Path(__file__).parent,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.pid = self._process.pid
-
-    def says(self) -> str:
-        """Its next line."""
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self._process.kill()
-        self._process.wait(LONGEST)
-
-    def end(self) -> str:
-        """Let it go on to its end; returns what else it said."""
-        with self._process:
-            rest, _ = self._process.communicate("go on\n", timeout=LONGEST)
-        assert self._process.returncode == 0
-        return rest
 
 
 @pytest.fixture
@@ -87,25 +32,7 @@ def owner(path: Path) -> Iterator[Child]:
     assert child.says() == "up"
     yield child
     child.kill()
-    child._process.__exit__(None, None, None)
-
-
-def told(bus: EventBus) -> tuple[list[int], threading.Event]:
-    """What "count" is handed in this process."""
-    numbers: list[int] = []
-    any_of_them = threading.Event()
-
-    @bus.subscribe("count", Counted, after=0)
-    def count(counted: Counted) -> None:
-        numbers.append(counted.number)
-        any_of_them.set()
-
-    return numbers, any_of_them
-
-
-def run(text: str, path: Path) -> None:
-    """Run a text in another process, to its end."""
-    Child(HEAD + text, path).end()
+    child.close()
 
 
 def listening(path: Path) -> list[int]:
@@ -311,13 +238,6 @@ def test_a_process_that_only_publishes_makes_no_lock_file(path: Path) -> None:
 
 
 # --- waking -----------------------------------------------------------------------------------------------
-
-
-class WithoutTicks(SystemClock):
-    """A pump that others can wake never looks by itself."""
-
-    def wait(self, bell: Bell, timeout: float | None) -> bool:
-        return super().wait(bell, timeout if bell.ear is None else None)
 
 
 def test_a_commit_of_another_process_wakes_this_one(path: Path) -> None:

@@ -275,14 +275,20 @@ class EventBus(Ingests, Handlers):
     @property
     def subscriptions(self) -> Subscriptions[Subscription]:
         """The subscriptions in the log, by name."""
-        return Subscriptions(self._attachment.engine, Subscription, frozenset({"subscription", "relay", "saga"}))
+        return Subscriptions(
+            self._attachment.engine,
+            lambda engine, name: Subscription(engine, name, self._publishing.drafter.draft),
+            frozenset({"subscription", "relay", "saga"}),
+        )
 
     @property
     def projections(self) -> Subscriptions[ProjectionView]:
         """The projections in the log, by name or class."""
         return Subscriptions(
             self._attachment.engine,
-            lambda engine, name: ProjectionView(engine, name, self._attachment.rebuilds),
+            lambda engine, name: ProjectionView(
+                engine, name, self._publishing.drafter.draft, self._attachment.rebuilds
+            ),
             frozenset({"projection"}),
         )
 

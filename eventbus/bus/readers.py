@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
+import attrs
+
 from eventbus.bus.replaying import Replayed, replay
+from eventbus.bus.rewinding import After, preview, rewind
 from eventbus.bus.transacting import refuse_in_transaction, refuse_on_a_loop
-from eventbus.clock import iso
+from eventbus.clock import from_iso, iso
 from eventbus.engine import Engine
 from eventbus.errors import EventBusError, WouldDeadlock
 from eventbus.events import Envelope
 from eventbus.outbox import SUBSCRIPTION as REFUSED_ROWS
 from eventbus.projections import Projection
 from eventbus.projections.rebuilding import Progress, Rebuilds
-from eventbus.store import deliveries, subscriptions
+from eventbus.store import deliveries, subscriptions, viewing
+from eventbus.store.append import Draft
 from eventbus.store.deliveries import DeliveryState
+from eventbus.store.rewinding import Rewind
 from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.worker.attempts import delivering
 
@@ -24,11 +29,19 @@ V = TypeVar("V", bound="Subscription")
 AFTERWARDS = "Do it after the with block."
 
 
+@attrs.frozen
+class Lag:
+    """How far a subscription is behind."""
+
+    events: int
+    seconds: float
+
+
 class Subscription:
     """One named reader of the log."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
-        self._engine, self.name = engine, name
+    def __init__(self, engine: Engine, name: str, draft: Callable[[Any], Draft]) -> None:
+        self._engine, self.name, self._draft = engine, name, draft
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
@@ -72,6 +85,25 @@ class Subscription:
             return subscriptions.owner(connection, self.row.id)
 
     @property
+    def lag(self) -> Lag:
+        """How far it is behind: in `events`, and in `seconds`, the age of the oldest one it has still to handle.
+
+        To come, tried again or waiting for its class; dead letters and what is held behind them wait for a person.
+        """
+        with self._engine.storage.reading() as connection:
+            row = self._shown(connection)
+            found = viewing.lag_of(connection, self._engine.definitions.successor(connection, row) or row)
+        since = None if found.oldest is None else from_iso(found.oldest).timestamp()
+        return Lag(found.events, 0.0 if since is None else max(self._engine.clock.time() - since, 0.0))
+
+    @property
+    def last_error(self) -> str | None:
+        """What the last delivery said that failed and is not settled, in one line."""
+        with self._engine.storage.reading() as connection:
+            row = self._shown(connection)
+            return deliveries.last_error(connection, (self._engine.definitions.successor(connection, row) or row).id)
+
+    @property
     def cursor(self) -> int:
         """Up to this position everything is handled, or has a delivery that is retrying, held or dead."""
         return self.row.cursor
@@ -98,6 +130,22 @@ class Subscription:
             row = self._shown(connection)
             subscriptions.set_state(connection, row.id, state, reason, iso(self._engine.clock.time()))
         self._engine.pump.roster.reload(row.id)
+
+    def rewind(
+        self, *, after: After, reason: str | None = None, who: str | None = None, dry_run: bool = False
+    ) -> Rewind:
+        """Deliver again what comes after a position, or what was recorded since an aware datetime, in a new run.
+
+        It clears its deliveries after that (retrying, held, dead, waiting) and the results of steps, and is recorded
+        with `who` (the user of this machine unless told) and `reason`. What its handler publishes in the new run are
+        new events. Returns what is done; `dry_run`: what would be, and nothing is changed.
+        """
+        refuse_in_transaction(self._engine, "rewind", AFTERWARDS)
+        row = self.row
+        if dry_run:
+            with self._engine.storage.reading() as connection:
+                return preview(connection, row.id, after)
+        return rewind(self._engine, row.id, after, self._draft, who=who, reason=reason)
 
     def forget(self) -> None:
         """Remove it with its cursor and deliveries; subscribing again starts anew."""
@@ -131,8 +179,8 @@ class Subscription:
 class ProjectionView(Subscription):
     """One projection, by its name."""
 
-    def __init__(self, engine: Engine, name: str, rebuilds: Rebuilds) -> None:
-        super().__init__(engine, name)
+    def __init__(self, engine: Engine, name: str, draft: Callable[[Any], Draft], rebuilds: Rebuilds) -> None:
+        super().__init__(engine, name, draft)
         self._rebuilds = rebuilds
 
     def rebuild(self, progress: Progress | None = None) -> None:
@@ -143,6 +191,20 @@ class ProjectionView(Subscription):
         """
         _refuse_where_it_would_wait(self._engine, "rebuild")
         self._rebuilds.rebuild(self.name, progress)
+
+    def rewind(
+        self, *, after: After, reason: str | None = None, who: str | None = None, dry_run: bool = False
+    ) -> Rewind:
+        """The same as `rebuild`, which begins at the beginning: `after` is 0."""
+        if isinstance(after, bool) or after != 0:
+            raise EventBusError(
+                f"The projection {self.name!r} is rebuilt from the beginning of the log: after=0, not {after!r}.",
+                stored="not stored",
+            )
+        planned = super().rewind(after=after, dry_run=True)
+        if not dry_run:
+            self.rebuild()
+        return planned
 
     def _forget(self, connection: Any) -> None:
         self._rebuilds.forget(connection, self.name)

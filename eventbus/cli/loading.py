@@ -54,13 +54,13 @@ def declared_names(spec: str, file: str | None) -> frozenset[str]:
     from eventbus.inbox import GAPS
     from eventbus.outbox import SUBSCRIPTION
 
-    names = {GAPS, SUBSCRIPTION}  # every bus that delivers has it
+    names = {GAPS, SUBSCRIPTION}  # every bus that delivers has them
     for declaration in _bus(spec, file).declarations:
         if isinstance(declaration, SubscriptionDeclaration):
             names.add(declaration.name)
         elif isinstance(declaration, ProjectionDeclaration):
             names.add(declaration.projection.name)
-    return frozenset({*names, GAPS})  # which every bus declares where it is needed
+    return frozenset(names)
 
 
 def described(error: BaseException) -> str:

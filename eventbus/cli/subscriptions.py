@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -12,7 +13,7 @@ from eventbus.cli.place import Look, given, locate, on_a_log
 from eventbus.cli.screen import Cell, Column, Screen, Style
 from eventbus.cli.show import titled
 from eventbus.cli.spelling import due
-from eventbus.cli.units import number
+from eventbus.cli.units import number, span, stored_time
 from eventbus.store import viewing
 from eventbus.store.holders import is_delivered
 from eventbus.store.viewing import SubscriptionView
@@ -22,14 +23,15 @@ _COLUMNS = (
     Column("NAME", gives=True, keep="both"),
     Column("STATE"),
     Column("BEHIND", ">"),
-    Column("HANDLED", ">", leaves=4),
-    Column("RETRY", ">", leaves=5),
-    Column("WAIT", ">", leaves=3),
-    Column("HELD", ">", leaves=6),
+    Column("LAG", ">", leaves=6),
+    Column("HANDLED", ">", leaves=3),
+    Column("RETRY", ">", leaves=4),
+    Column("WAIT", ">", leaves=2),
+    Column("HELD", ">", leaves=5),
     Column("DEAD", ">"),
     Column("NEXT"),
     Column("ORDER", leaves=1),
-    Column("OWNER", leaves=2),
+    Column("OWNER", leaves=7),
 )
 
 
@@ -45,7 +47,7 @@ def subscriptions(file: str | None, app: str | None, as_json: bool, bus: str | N
     found = look.ask(viewing.everyone)
     if as_json:
         for view in found:
-            screen.record({**_as_record(view, declared), "owner_alive": owner_alive(look.path, view)})
+            screen.record({**_as_record(view, declared, screen.now), "owner_alive": owner_alive(look.path, view)})
     elif found:
         _write(screen, look.path, found, declared)
     else:
@@ -70,12 +72,23 @@ def owner_cell(path: str, view: SubscriptionView) -> Cell:
     return Cell("ended", "warn") if owner_alive(path, view) is False else Cell(view.owner)
 
 
+def lag_seconds(view: SubscriptionView, now: datetime) -> float:
+    """The age of the oldest event that it has still to handle by itself; 0 where there is none."""
+    oldest = stored_time(view.oldest)
+    return 0.0 if oldest is None else max((now - oldest).total_seconds(), 0.0)
+
+
+def lag_cell(view: SubscriptionView, screen: Screen) -> Cell:
+    """That age; none stands back."""
+    return Cell("·", "dim") if view.oldest is None else Cell(span(lag_seconds(view, screen.now)), "warn")
+
+
 def count_cell(value: int, style: Style = "") -> Cell:
     """A count; zero stands back."""
     return Cell(number(value), style) if value else Cell("·", "dim")
 
 
-def _as_record(view: SubscriptionView, declared: frozenset[str] | None) -> dict[str, Any]:
+def _as_record(view: SubscriptionView, declared: frozenset[str] | None, now: datetime) -> dict[str, Any]:
     row = view.row
     return {
         "name": row.name,
@@ -89,6 +102,7 @@ def _as_record(view: SubscriptionView, declared: frozenset[str] | None) -> dict[
         "cursor": row.cursor,
         "claim": row.claim,
         "behind": view.behind,
+        "lag_seconds": lag_seconds(view, now),
         "handled": row.handled,
         "discarded": view.discarded,
         "skipped": view.skipped,
@@ -118,6 +132,7 @@ def _cells(screen: Screen, view: SubscriptionView, declared: frozenset[str] | No
         Cell(titled(row), "name"),
         Cell(shown, STATES.get(shown, "")),
         count_cell(view.behind, "warn"),
+        lag_cell(view, screen),
         count_cell(row.handled),
         count_cell(view.counts.get("retrying", 0), "warn"),
         count_cell(view.counts.get("waiting", 0), "warn"),

@@ -99,7 +99,7 @@ class DeadLetters:
         def retried(connection: sqlite3.Connection, row: SubscriptionRow, letter: DeadLetter, now: str) -> list[object]:
             letters.revive(connection, row.id, letter.position, now)
             subscriptions.changed(connection, row.id, now)
-            return [technical.DeadLetterRetried(*_about(letter), who=who or _user(), why=reason)]
+            return [technical.DeadLetterRetried(*_about(letter), who=who or user(), why=reason)]
 
         done = self._act(which, filters, limit, retried)
         for letter in done:
@@ -130,7 +130,7 @@ class DeadLetters:
                 raise several(which)
             edits.append(self._checked(letter, payload, check))
             letters.set_payload(connection, row.id, letter.position, edits[0])
-            return [technical.DeadLetterEdited(*_about(letter), who=who or _user(), why=reason, payload=edits[0])]
+            return [technical.DeadLetterEdited(*_about(letter), who=who or user(), why=reason, payload=edits[0])]
 
         filters: Filters = {} if subscription is None else {"subscription": subscription}
         (letter,) = self._act((which,), filters, AT_ONCE, edited)
@@ -169,7 +169,7 @@ class DeadLetters:
             # In strict order the cursor stands before what stopped it.
             passed = letter.position if row.order_by == "log" else 0
             subscriptions.changed(connection, row.id, now, discarded=len(every), settled_up_to=passed)
-            by = who or _user()
+            by = who or user()
             return [technical.DeadLetterDiscarded(*_about(each), by, reason, row.run) for each in every]
 
         return self._act(which, filters, limit, gone)
@@ -260,7 +260,7 @@ def _refuse_projection(row: SubscriptionRow, what: str) -> None:
         )
 
 
-def _user() -> str:
+def user() -> str:
     """Who does it, unless told: the user of this machine."""
     try:
         return getpass.getuser()

@@ -47,6 +47,9 @@ _BLOCKED_KEYS = (
 )
 _COUNTS = "SELECT state, count(*) FROM eventbus_deliveries WHERE subscription_id = ? GROUP BY state"
 _BEYOND = "SELECT position FROM eventbus_deliveries WHERE subscription_id = ? AND position > ?"
+_LAST_ERROR = (
+    "SELECT error FROM eventbus_deliveries WHERE subscription_id = ? AND error IS NOT NULL ORDER BY since DESC LIMIT 1"
+)
 _FIRST = "SELECT min(position) FROM eventbus_deliveries WHERE subscription_id = ?"
 _HEAD_OF_KEY = (
     f"SELECT {_COLUMNS} FROM eventbus_deliveries WHERE subscription_id = ? AND order_key = ? ORDER BY position LIMIT 1"
@@ -169,6 +172,12 @@ def stop(connection: sqlite3.Connection, subscription_id: int) -> DeliveryRow | 
     position = first(connection, subscription_id)
     found = one(connection, subscription_id, position) if position is not None else None
     return found if found is not None and found.state == "dead" else None
+
+
+def last_error(connection: sqlite3.Connection, subscription_id: int) -> str | None:
+    """What the delivery said, in one line, that came last into its state; of those that are not settled."""
+    found = connection.execute(_LAST_ERROR, (subscription_id,)).fetchone()
+    return found[0] if found else None
 
 
 def first(connection: sqlite3.Connection, subscription_id: int) -> int | None:

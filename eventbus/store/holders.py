@@ -24,6 +24,16 @@ def is_live(path: str) -> bool:
     return key is not None and any(key in line.split() for line in _locks().splitlines())
 
 
+def is_shared(path: str) -> bool:
+    """True if another process has the log open, and where the system does not tell.
+
+    A process that has it open locks a byte of the -shm for as long.
+    """
+    key, me = _key(path + "-shm"), str(os.getpid())
+    pids = {line.split()[-4] for line in _locks().splitlines() if key in line.split()}
+    return pids != {me}
+
+
 def is_delivered(path: str, row_id: int) -> bool | None:
     """True if a process holds the lease of this subscription; None where the system does not tell."""
     locks, key = _locks(), _key(path + LOCK_SUFFIX)

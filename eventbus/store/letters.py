@@ -32,13 +32,23 @@ _SET_PAYLOAD = "UPDATE eventbus_deliveries SET payload = ? WHERE subscription_id
 _BEHIND = "FROM eventbus_deliveries WHERE subscription_id = ? AND order_key = ? AND position > ? AND state = 'held'"
 _HELD_BEHIND = f"SELECT position {_BEHIND} ORDER BY position"
 _COUNT_HELD = f"SELECT count(*) {_BEHIND}"
+# Not AND: SQLite would read the payloads of others too, which need not be JSON.
+_ABOUT = "CASE t.name WHEN ? THEN json_extract(e.payload, '$.subscription') = ?{} END"
 _DISCARDED = (
-    "SELECT 1 FROM eventbus_events e JOIN eventbus_types t ON t.id = e.type_id WHERE e.causation_id = ?"
-    " AND EXISTS (SELECT 1 FROM eventbus_subscriptions WHERE id = ? AND discarded > 0)"
-    # Not AND: SQLite would read the payloads of others too, which need not be JSON.
-    " AND CASE t.name WHEN 'eventbus.DeadLetterDiscarded' THEN json_extract(e.payload, '$.subscription') = ?"
-    " AND json_extract(e.payload, '$.run') = ? END"
+    "SELECT e.position, json_extract(e.payload, '$.position'), json_extract(e.payload, '$.run') FROM eventbus_events e"
+    " JOIN eventbus_types t ON t.id = e.type_id"
+    f" WHERE e.causation_id = ? AND {_ABOUT.format('')} ORDER BY e.position DESC LIMIT 1"
 )
+_ALL_DISCARDED = (
+    "SELECT DISTINCT e.causation_id FROM eventbus_events e JOIN eventbus_types t ON t.id = e.type_id"
+    " WHERE e.position > ? AND " + _ABOUT.format(" AND json_extract(e.payload, '$.position') <= ?")
+)
+_REWOUND = (
+    "SELECT 1 FROM eventbus_events e JOIN eventbus_types t ON t.id = e.type_id"
+    " WHERE e.position > ? AND " + _ABOUT.format(" AND json_extract(e.payload, '$.after') < ?") + " LIMIT 1"
+)
+_DISCARDED_TYPE, _REWOUND_TYPE = "eventbus.DeadLetterDiscarded", "eventbus.SubscriptionRewound"
+_HAS_DISCARDED = "SELECT discarded FROM eventbus_subscriptions WHERE id = ?"
 
 
 @attrs.frozen
@@ -111,5 +121,23 @@ def count_held(connection: sqlite3.Connection, subscription_id: int, row: Delive
 
 
 def was_discarded(connection: sqlite3.Connection, event_id: str, row: SubscriptionRow) -> bool:
-    """Whether a person has given this delivery up in the subscription's present run."""
-    return connection.execute(_DISCARDED, (event_id, row.id, row.name, row.run)).fetchone() is not None
+    """Whether a person has given this delivery up, and no rewind has had it delivered again since."""
+    counted = connection.execute(_HAS_DISCARDED, (row.id,)).fetchone()
+    if counted is None or not counted[0]:
+        return False
+    found = connection.execute(_DISCARDED, (event_id, _DISCARDED_TYPE, row.name)).fetchone()
+    if found is None:
+        return False
+    done_at, position, run = found
+    if run == row.run:
+        return True
+    return connection.execute(_REWOUND, (done_at, _REWOUND_TYPE, row.name, position)).fetchone() is None
+
+
+def count_discarded(connection: sqlite3.Connection, row: SubscriptionRow, *, up_to: int) -> int:
+    """How many deliveries up to a position a person has given up."""
+    counted = connection.execute(_HAS_DISCARDED, (row.id,)).fetchone()
+    if counted is None or not counted[0]:
+        return 0
+    found = connection.execute(_ALL_DISCARDED, (row.start, _DISCARDED_TYPE, row.name, up_to)).fetchall()
+    return sum(was_discarded(connection, event_id, row) for (event_id,) in found if event_id is not None)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import sys
 import threading
 
@@ -29,14 +30,26 @@ if sys.platform == "win32":
         os.lseek(descriptor, byte, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
+    def _holder(descriptor: int, byte: int) -> int | None:
+        return 0  # nobody tells
+
 else:
     import fcntl
+
+    _FLOCK = "@hhqqi0q"  # struct flock with 64-bit offsets: type, whence, start, length, process
 
     def _lock(descriptor: int, byte: int) -> None:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
 
     def _unlock(descriptor: int, byte: int) -> None:
         fcntl.lockf(descriptor, fcntl.LOCK_UN, 1, byte)
+
+    def _holder(descriptor: int, byte: int) -> int | None:
+        if sys.platform != "linux":
+            return 0  # the layout of what the system answers is another one everywhere
+        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+        kind, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+        return None if kind == fcntl.F_UNLCK else max(int(pid), 0)
 
 
 _lock_files: dict[str, _LockFile] = {}
@@ -60,6 +73,11 @@ class Leases:
                 _lock_files[self._path] = self._file
                 self._file.users.add(self)
             return self._file.take(row_id, self)
+
+    def holder(self, row_id: int) -> int | None:
+        """The process that has the subscription; 0 where the system does not tell which, None if it is free."""
+        with _guard:
+            return 0 if self._file is None else self._file.holder(row_id)
 
     def give_up(self, row_id: int) -> None:
         """Let another process have it."""
@@ -114,6 +132,9 @@ class _LockFile:
                 return False
             raise translate_os(self.path, error, during="lock a byte of the lock file") from error
         return True
+
+    def holder(self, row_id: int) -> int | None:
+        return os.getpid() if row_id in self.holders else _holder(self._descriptor, row_id)
 
     def give_up(self, row_id: int, who: Leases) -> None:
         if self.holders.get(row_id) is who:

@@ -22,10 +22,10 @@ from eventbus.events import Vocabulary
 from eventbus.store import checkpoint
 from eventbus.store.anchor import Anchor
 from eventbus.store.append import Appender
-from eventbus.store.connection import connect
+from eventbus.store.breather import Breather
 from eventbus.store.deadline import Watch
-from eventbus.store.guarding import protect
 from eventbus.store.guest import Guest
+from eventbus.store.lending import Loans
 from eventbus.store.location import Location
 from eventbus.store.names import NameBook
 from eventbus.store.opening import open_log
@@ -60,6 +60,8 @@ class Storage:
         self._guest: Guest | None = None
         self._watch = Watch(clock, self._revoke)
         self._asker = Asker(location)
+        self._breather = Breather(location.path, clock)
+        self._loans = Loans(location)
         self._synced: bool | None = None
         self._commits, self._budget = 0, checkpoint.ENOUGH_FRAMES // 8
         self._pid = os.getpid()
@@ -154,6 +156,8 @@ class Storage:
     def _start_clean(self) -> None:
         """Check that a transaction may begin, and end what Ctrl-C left open: it may cut a roll-back short, too."""
         self.check()
+        if self._hurry is None:
+            self._breather.begin(lent=bool(self._loans))
         self._anchor.check_again()
         self._roll_back()
         if self._guest is not None and self._guest.is_begun:
@@ -170,6 +174,7 @@ class Storage:
     def _undo(self, error: BaseException) -> None:
         """Roll back, and raise our error for one of SQLite's."""
         self._roll_back()
+        self._breather.end()
         if isinstance(error, sqlite3.Error):
             raise translate(self.path, error, during="write") from error
 
@@ -177,6 +182,7 @@ class Storage:
         self._commits += 1
         if self._commits >= self._budget:
             self._checkpoint()
+        self._breather.end()
 
     def _roll_back(self) -> None:
         self.names.forget()
@@ -265,6 +271,7 @@ class Storage:
             guest.rollback()
         except sqlite3.Error:
             _log.warning("rolling back a transaction failed", exc_info=True)
+        self._breather.end()
 
     # -- reading -----------------------------------------------------------------------------------
     @contextmanager
@@ -308,10 +315,7 @@ class Storage:
                 "A log in memory has no file to connect to.", hint="Use bus.transaction(), or give the bus a path."
             )
         self._anchor.check("")
-        connection = connect(self.location, writable=True)
-        connection.execute(f"PRAGMA busy_timeout = {int(_BEGIN_BUSY_SECONDS * 1000)}")
-        connection.set_authorizer(protect)
-        return connection
+        return self._loans.lend()
 
     # -- housekeeping ------------------------------------------------------------------------------
     def rest(self) -> None:

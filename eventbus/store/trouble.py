@@ -26,7 +26,7 @@ from eventbus.store.holders import who_writes
 T = TypeVar("T")
 
 _FIRST_WAIT = 0.001  # seconds; commits of others take about as long
-_LONGEST_WAIT = 0.05  # seconds; short, as SQLite's lock has no queue and whoever asks often gets it
+_LONGEST_WAIT = 0.02  # seconds; shorter than a busy process rests, so that one look falls into it (store/breather.py)
 
 # What is known about a transaction that failed then, unless the error knows better.
 _OUTCOMES: dict[str, Stored] = {"begin a transaction": "not stored", "write": "not stored", "commit": "in doubt"}

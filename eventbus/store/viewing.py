@@ -7,7 +7,7 @@ no statement stays open and no log is too long. None of them needs the app's cla
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -15,8 +15,9 @@ from typing import Any, Literal
 import attrs
 import msgspec
 
-from eventbus.store import deliveries, letters, reading, subscriptions
+from eventbus.store import deliveries, lag, letters, reading, subscriptions
 from eventbus.store.deliveries import DeliveryRow
+from eventbus.store.lag import Lag, Reader
 from eventbus.store.letters import Wanted
 from eventbus.store.reading import Selection
 from eventbus.store.subscriptions import SubscriptionRow
@@ -30,10 +31,6 @@ _EFFECTS = f"SELECT {reading.COLUMNS} FROM eventbus_events WHERE causation_id = 
 _COUNT_EFFECTS = "SELECT count(*) FROM eventbus_events WHERE causation_id = ?"
 _REST = "SELECT discarded, skipped, owner, ahead, created_at, updated_at FROM eventbus_subscriptions WHERE id = ?"
 _NEXT_DUE = "SELECT min(due) FROM eventbus_deliveries WHERE subscription_id = ? AND state = 'retrying'"
-_LAST_ERROR = (
-    "SELECT error FROM eventbus_deliveries WHERE subscription_id = ? AND error IS NOT NULL ORDER BY since DESC LIMIT 1"
-)
-_BEYOND = "SELECT position FROM eventbus_deliveries WHERE subscription_id = ? AND position > ?"
 _ATTEMPTS = (
     "SELECT attempt, started_at, seconds, error_type, message, traceback FROM eventbus_attempts"
     " WHERE subscription_id = ? AND run = ? AND position = ? ORDER BY attempt DESC LIMIT ?"
@@ -92,6 +89,7 @@ class SubscriptionView:
     created_at: str
     updated_at: str
     behind: int
+    oldest: str | None  # when the oldest event was recorded that it has still to handle by itself
     counts: dict[str, int]  # deliveries by state
     next_due: str | None
     last_error: str | None
@@ -210,15 +208,18 @@ def _named(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> lis
 
 def everyone(connection: sqlite3.Connection, *, role: str | None = None) -> list[SubscriptionView]:
     """Every subscription the log knows (of one role), by name and generation."""
-    known = types(connection).values()
-    rows = [subscriptions.with_backfill(row) for row in subscriptions.everyone(connection)]
-    return [_viewed(connection, row, known) for row in rows if role in (None, row.role)]
+    rows = [row for row in subscriptions.everyone(connection) if role in (None, row.role)]
+    rest = {row.id: connection.execute(_REST, (row.id,)).fetchone() for row in rows}
+    readers = [Reader(subscriptions.with_backfill(row), _listed(rest[row.id][3])) for row in rows]
+    found = lag.lags(connection, readers, types(connection).values())
+    return [
+        _viewed(connection, reader.row, each, rest[reader.row.id]) for reader, each in zip(readers, found, strict=True)
+    ]
 
 
-def _viewed(connection: sqlite3.Connection, row: SubscriptionRow, known: Iterable[StoredType]) -> SubscriptionView:
-    discarded, skipped, owner, ahead, created, updated = connection.execute(_REST, (row.id,)).fetchone()
+def _viewed(connection: sqlite3.Connection, row: SubscriptionRow, lag: Lag, rest: Sequence[Any]) -> SubscriptionView:
+    discarded, skipped, owner, _, created, updated = rest
     (next_due,) = connection.execute(_NEXT_DUE, (row.id,)).fetchone()
-    error = connection.execute(_LAST_ERROR, (row.id,)).fetchone()
     return SubscriptionView(
         row=row,
         discarded=discarded,
@@ -226,54 +227,31 @@ def _viewed(connection: sqlite3.Connection, row: SubscriptionRow, known: Iterabl
         owner=owner,
         created_at=created,
         updated_at=updated,
-        behind=_behind(connection, row, _listed(ahead), known),
+        behind=lag.events,
+        oldest=lag.oldest,
         counts={str(state): count for state, count in deliveries.counts(connection, row.id).items()},
         next_due=next_due,
-        last_error=error[0] if error else None,
+        last_error=deliveries.last_error(connection, row.id),
     )
 
 
-def _behind(
-    connection: sqlite3.Connection, row: SubscriptionRow, ahead: Iterable[int], known: Iterable[StoredType]
-) -> int:
-    """How many events that concern it lie beyond the cursor and are not settled: the cursor alone may lag idly."""
-    floors: dict[int, list[int]] = {}
-    for type_ in known:
-        since = _since(row, type_)
-        if since is not None:
-            floors.setdefault(max(row.cursor, since, _seen(row, type_)), []).append(type_.id)
-    total = 0
-    for floor, ids in floors.items():
-        marks = ", ".join("?" * len(ids))
-        counting = f"SELECT count(*) FROM eventbus_events WHERE position > ? AND type_id IN ({marks})"
-        total += connection.execute(counting, (floor, *ids)).fetchone()[0]
-    counted_from = max((row.cursor, *(match.seen for match in row.types)))
-    apart = {position for (position,) in connection.execute(_BEYOND, (row.id, counted_from))}
-    apart.update(position for position in ahead if position > row.cursor)
-    return max(total - len(apart), 0)
-
-
-def _since(row: SubscriptionRow, type_: StoredType) -> int | None:
-    """The position after which events of this type concern the subscription; None if they never do."""
-    since = [match.since for match in subscriptions.concerning(row.types, type_)]
-    return max(min(since), row.start) if since else None
-
-
-def _seen(row: SubscriptionRow, type_: StoredType) -> int:
-    """Up to here events of this type were delivered before the cursor was moved back for others."""
-    return max((match.seen for match in subscriptions.concerning(row.types, type_)), default=0)
+def lag_of(connection: sqlite3.Connection, row: SubscriptionRow) -> Lag:
+    """How far one subscription is behind."""
+    ahead = _listed(connection.execute(_REST, (row.id,)).fetchone()[3])
+    (found,) = lag.lags(connection, [Reader(subscriptions.with_backfill(row), ahead)], types(connection).values())
+    return found
 
 
 def standings(connection: sqlite3.Connection, event: StoredEvent) -> list[Standing]:
     """Where the event stands with each subscription that it concerns; a version that was passed over does not."""
     found: list[Standing] = []
     for row in map(subscriptions.with_backfill, subscriptions.everyone(connection)):
-        since = _since(row, event.type)
+        since = lag.since(row, event.type)
         delivery = deliveries.one(connection, row.id, event.position)
         if delivery is not None:
             found.append(Standing(row, delivery.state, delivery))
         elif since is not None and event.position > since:
-            seen = event.position <= _seen(row, event.type)
+            seen = event.position <= lag.seen(row, event.type)
             disposition: Disposition = "handled" if seen else _normal(connection, row, event.position)
             if disposition == "handled" and letters.was_discarded(connection, event.id, row):
                 disposition = "discarded"

@@ -21,7 +21,7 @@ from eventbus.worker.runners import Draft, Runners
 from eventbus.worker.waking import SETTLING_SECONDS, Neighbours
 
 TICK = 1.0  # seconds between looks at the log when nothing rings: the safety net under every wake-up
-STANDBY_TICK = 0.25  # the same while another process delivers something: how soon a dead one is replaced
+STANDBY_TICK = 0.25  # the same while another process delivers something whose end would not be heard
 LONGEST_LET_GO = 10.0  # seconds to wait for the handler of a subscription that is being forgotten
 LOOK_AGAIN = 0.1  # seconds after which somebody who waits looks again, though nothing has told him to
 REST_AFTER_TROUBLE = 1.0  # seconds before a lane, or the pump, tries again after an error of the log's
@@ -55,6 +55,9 @@ class Pump:
             storage, clock, self._runners, observe=observe, announce=announce, troubled=self._troubled, emit=emit
         )
         self.roster = Roster(storage, clock, self._rounds, self.bell.ring)
+        self.roster.given_up = self.neighbours.wake
+        self._stood_by: frozenset[int] = frozenset()  # what was another process's when its end began to be listened for
+        self._hears_ends = True
         self._turn = threading.RLock()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -130,7 +133,7 @@ class Pump:
     def _tick(self) -> float:
         if self.neighbours.is_settling:
             return SETTLING_SECONDS
-        return min(STANDBY_TICK if self.roster.standby else TICK, self._next_overdue, self.tick())
+        return min(TICK if self._hears_ends else STANDBY_TICK, self._next_overdue, self.tick())
 
     def _rest(self) -> None:
         with self._turn:
@@ -158,7 +161,14 @@ class Pump:
         moved = self.roster.adopt(stopping=self._stop)
         if self.started and self.roster.works():
             self.neighbours.join()
+            if self.roster.standby != self._stood_by:
+                self._listen_for_ends()
         return moved
+
+    def _listen_for_ends(self) -> None:
+        """Have the end of each process that delivers what this one stands by for ring the bell."""
+        self._stood_by = self.roster.standby
+        self._hears_ends = self.neighbours.watch(self.roster.owners())
 
     def _look_around(self) -> bool:
         """As often as the pump ticks, what nobody rings for: classes that were loaded, handlers that hang, rows that
@@ -172,6 +182,8 @@ class Pump:
         self._runners.look()
         self._rounds.circuits.look(self._rounds.lanes.values())
         self.neighbours.tidy()
+        if self._stood_by:
+            self._listen_for_ends()  # it may be yet another process's by now
         return self.roster.reload_changed()
 
     def _troubled(self, lane: Lane, error: EventBusError) -> None:

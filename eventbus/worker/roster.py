@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from eventbus.clock import Clock, iso
 from eventbus.errors import EventBusError, LeaseLost
+from eventbus.store import subscriptions
 from eventbus.store.lockfile import Leases
 from eventbus.store.storage import Storage
 from eventbus.worker.adopting import adopt
@@ -31,6 +32,7 @@ class Roster:
         self._strays: dict[int, list[Job]] = {}  # handlers of a lane that ended which still run
         self.standby: frozenset[int] = frozenset()  # what another process delivers
         self.gone: Callable[[int], object] = lambda row_id: None  # told of a row that another process has removed
+        self.given_up: Callable[[], object] = lambda: None  # told when another process could go on with something
 
     # -- what is wanted ----------------------------------------------------------------------------
     def add(self, row_id: int, work: Work) -> None:
@@ -51,6 +53,13 @@ class Roster:
         if lane is not None:
             lane.paused = True
         self._ring()
+
+    def begin_anew(self, row_id: int) -> None:
+        """A new run of a subscription has begun: what its lane is doing counts for nothing."""
+        lane = self._rounds.lanes.get(row_id)
+        if lane is not None:
+            lane.lost = True
+        self.reload(row_id)
 
     def works(self) -> dict[int, Work]:
         """What is to be run, by the id of its row."""
@@ -78,12 +87,16 @@ class Roster:
             return False
         if self.reload_changed():
             return False
-        return not any(row_id in self._reload and not lane.lost for row_id, lane in self._rounds.lanes.items())
+        now = self._clock.time()  # what is another process's now is looked at again later, and not waited for
+        lanes = self._rounds.lanes.items()
+        return not any(
+            row_id in self._reload and (self._reload[row_id] <= now or not lane.lost) for row_id, lane in lanes
+        )
 
     # -- bringing the lanes in line ----------------------------------------------------------------
     def adopt(self, *, stopping: bool) -> bool:
         """End the lanes of what is not wanted or was changed, and make those that are missing; True if any."""
-        lanes, now, dropped = self._rounds.lanes, self._clock.time(), False
+        lanes, now, dropped, given_up = self._rounds.lanes, self._clock.time(), False, False
         for row_id, lane in list(lanes.items()):
             again = self._reload.get(row_id)
             if self._wanted.get(row_id) is lane.work and (again is None or again > now):
@@ -98,12 +111,22 @@ class Roster:
                     self._rounds.give_back_one(lane)
                 if row_id not in self._wanted or lane.lost:
                     self._leases.give_up(row_id)
+                    given_up = True
+        if given_up:
+            self.given_up()
         missing = [(row_id, work) for row_id, work in self.works().items() if row_id not in lanes]
         mine = [] if stopping else [each for each in missing if self._leases.take(each[0])]
         self.standby = frozenset(row_id for row_id, _ in missing) - {row_id for row_id, _ in mine}
         if mine:
             self._take(mine, now)
         return dropped or bool(mine)
+
+    def owners(self) -> frozenset[int]:
+        """The processes that deliver what this one stands by for; 0 is one that the system does not name."""
+        found = {self._leases.holder(row_id) for row_id in self.standby}
+        if None in found:  # it was given up this moment
+            self._ring()
+        return frozenset(pid for pid in found if pid is not None)
 
     def _take(self, mine: list[tuple[int, Work]], now: float) -> None:
         """Make lanes of what this process has the leases of."""
@@ -161,10 +184,20 @@ class Roster:
         self._reload[lane.row.id] = self._clock.time() + REST_AFTER_TROUBLE
         if isinstance(error, LeaseLost):  # whoever has it goes on; this process stands by like any other
             lane.lost = True
+            if self._has_new_run(lane):
+                self._reload[lane.row.id] = 0.0
+                _log.info("%s was rewound; it goes on from there", lane.name)
+                return
             self._leases.give_up(lane.row.id)
             _log.warning("%s", error)
             return
         _log.warning("%s goes on in %g s: %s", lane.name, REST_AFTER_TROUBLE, error)
+
+    def _has_new_run(self, lane: Lane) -> bool:
+        """True if a person has rewound it: nobody else delivers it."""
+        with self._storage.reading() as connection:
+            row = subscriptions.with_id(connection, lane.row.id)
+        return row is not None and row.run != lane.row.run
 
     def close(self) -> None:
         """Leave everything to other processes."""

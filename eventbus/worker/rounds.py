@@ -216,10 +216,11 @@ class Rounds:
     def _drop(self, lanes: Iterable[Lane], lost: LeaseLost) -> list[Lane]:
         """Another process delivers this subscription now: what is not recorded here is done there."""
         for lane in self.lanes.values():
-            if lane.name == lost.name and not lane.lost:
-                lane.lost = True
+            if lane.name == lost.name:
                 lane.pending.clear()
-                self._troubled(lane, lost)
+                if not lane.lost:
+                    lane.lost = True
+                    self._troubled(lane, lost)
         return [lane for lane in lanes if lane.name != lost.name]
 
     # -- what is next in the log -------------------------------------------------------------------

@@ -19,6 +19,7 @@ from eventbus.clock import Bell, Clock, iso
 from eventbus.errors import EventBusError
 from eventbus.store import listeners
 from eventbus.store.storage import Storage
+from eventbus.worker.ends import Ends
 
 LISTED_SECONDS = 0.05  # how long a list of listeners is taken for good, so that a publish costs no query
 SETTLING_SECONDS = 0.1  # a process that joined looks this often while others may still have the list without it
@@ -42,9 +43,23 @@ class SocketEar:
             self.address = f"unix:{name}"
         self._sender = connected(self.address)
         self._poking = threading.Lock()
+        self._ends = Ends()
+
+    def watch(self, pids: Set[int]) -> bool:
+        """Be woken by the end of these processes as well, and of no others; False if one of them could end unheard."""
+        try:
+            return self._ends.watch(pids)
+        except ProcessLookupError:
+            self.poke()  # to have another look at who is there
+            return True
 
     def listen(self, timeout: float | None) -> bool:
-        """Wait at most `timeout` seconds for a datagram, and take all that are there."""
+        """Wait at most `timeout` seconds for a datagram or an end, and take all datagrams that are there."""
+        if self._ends:
+            if not self._ends.wait(self._socket, timeout):
+                return False
+            self._take()
+            return True
         try:
             self._socket.settimeout(None if timeout is None else max(0.0, timeout))
             self._socket.recv(1)
@@ -52,11 +67,14 @@ class SocketEar:
             return False
         except OSError:  # closed meanwhile
             return True
+        self._take()
+        return True
+
+    def _take(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.settimeout(0)
             for _ in range(_AT_ONCE):
                 self._socket.recv(1)
-        return True
 
     def poke(self) -> None:
         """End the wait of this process."""
@@ -68,6 +86,7 @@ class SocketEar:
         with self._poking:  # the system gives the number of a closed socket to the next file that is opened
             self._socket.close()
             self._sender.close()
+            self._ends.close()
 
 
 def connected(address: str) -> socket.socket:
@@ -120,6 +139,10 @@ class Neighbours:
     def is_settling(self) -> bool:
         """True while another process may not have heard that this one listens."""
         return self._clock.monotonic() < self._settled
+
+    def watch(self, pids: Set[int]) -> bool:
+        """Be woken when one of these processes ends; False if one of them could end unheard."""
+        return not pids if self._ear is None else self._ear.watch(pids)
 
     def tidy(self) -> None:
         """Take those off the list who ended without leaving it."""

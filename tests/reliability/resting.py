@@ -1,20 +1,24 @@
 """A process with an idle bus that looks at itself, and prints as JSON what it found in seconds without work.
 
-    python resting.py FOLDER
+    python resting.py FOLDER few|many|standby
 
-The bus has handlers that work on its threads, and all of them have had work before: one event, with a retry. (A bus
-that has run async handlers without being entered on a loop keeps a loop of its own, on one more sleeping thread.)
+"few": the bus has handlers that work on its threads, and all of them have had work before: one event, with a retry. (A
+bus that has run async handlers without being entered on a loop keeps a loop of its own, on one more sleeping thread.)
+"many": 50 subscriptions have handled 100,000 events, 1,000 dead letters aside. "standby": another process delivers.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
+import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ from eventbus.retry import fixed
 
 SECONDS = 3.0
 LONGEST = 60.0
+SUBSCRIPTIONS, DEAD, EVENTS, BATCH = 50, 1000, 100_000, 1000
 
 
 class TickingClock(SystemClock):
@@ -70,6 +75,50 @@ def set_to_work(bus: EventBus) -> None:
         assert bus.wait_for(receipt, name, timeout=LONGEST) == "handled"
 
 
+def fail(event: Any) -> None:
+    """A handler."""
+    raise ValueError("always")
+
+
+def subscribe_many(bus: EventBus) -> None:
+    """50 subscriptions."""
+    for number in range(SUBSCRIPTIONS):
+        bus.subscribe(f"reader-{number}", "*", handler=fail, retry=Retry(attempts=1), after=0, order_by=None)
+
+
+def fill(path: Path) -> None:
+    """What 50 subscriptions have left behind."""
+    logging.getLogger("eventbus").setLevel(logging.CRITICAL)
+    with EventBus(path, delivery="manual", durability="process") as bus:
+        subscribe_many(bus)
+        bus.publish_many([deposited(str(number)) for number in range(DEAD // SUBSCRIPTIONS)])
+        bus.drain()
+        while (head := bus.log.head) < EVENTS:
+            bus.publish_many([deposited("a") for _ in range(min(BATCH, EVENTS - head))])
+        with bus._attachment.engine().storage.writing() as connection:  # as if they had handled the rest
+            connection.execute("UPDATE eventbus_subscriptions SET cursor = ?, claim = ?", (EVENTS, EVENTS))
+
+
+def deliver(path: Path) -> None:
+    """The other process."""
+    with EventBus(path) as bus:
+        subscribe_many(bus)
+        bus.drain()
+        print("up", flush=True)
+        sys.stdin.readline()
+
+
+@contextmanager
+def another(path: Path) -> Iterator[None]:
+    """While another process delivers."""
+    command = [sys.executable, __file__, str(path.parent), "deliver"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        yield
+        process.communicate("go on\n")
+
+
 def switches() -> int:
     """How often threads of this process, this one aside, gave up the processor by themselves."""
     total = 0
@@ -109,12 +158,27 @@ def open_connections(path: Path) -> int:
     return found
 
 
-def main(folder: Path) -> None:
+def main(path: Path, kind: str) -> None:
     """Let a bus come to rest, and watch it rest."""
-    path, clock = folder / "events.db", TickingClock()
     threads.IDLE_SECONDS = 0.05  # the threads that helped go home early, to have the test done sooner
+    match kind:
+        case "few":
+            watch(path, set_to_work)
+        case "many":
+            fill(path)
+            watch(path, subscribe_many)
+        case "standby":
+            with another(path):
+                watch(path, subscribe_many)
+        case _:
+            deliver(path)
+
+
+def watch(path: Path, begin: Callable[[EventBus], None]) -> None:
+    """Print what is found while a bus rests."""
+    clock = TickingClock()
     with EventBus(path, clock=clock) as bus:
-        set_to_work(bus)
+        begin(bus)
         clock.wait_for_ticks(3)
         connections = open_connections(path)
         with closing(sqlite3.connect(path)) as observer:
@@ -132,9 +196,12 @@ def main(folder: Path) -> None:
                 "connections": connections,
                 "changed files": [each for each in traces(path) if each not in files],
                 "was written": observer.execute("PRAGMA data_version").fetchone() != version,
+                "owners": sorted({subscription.owner or "" for subscription in bus.subscriptions.values()}),
+                "dead": sum(subscription.counts.get("dead", 0) for subscription in bus.subscriptions.values()),
+                "me": f"pid {os.getpid()}",
             }
     print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    main(Path(sys.argv[1]).resolve() / "events.db", sys.argv[2])

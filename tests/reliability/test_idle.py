@@ -15,12 +15,18 @@ RESTING = Path(__file__).with_name("resting.py")
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at itself through /proc")
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+@pytest.fixture(scope="module", params=["few", "many", "standby"])
+def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("resting")
-    done = subprocess.run([sys.executable, str(RESTING), str(folder)], capture_output=True, text=True, check=False)
+    command = [sys.executable, str(RESTING), str(folder), request.param]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
+    return {"kind": request.param, **json.loads(done.stdout)}
+
+
+def test_it_is_looked_at_as_it_is_meant_to_be(found: dict[str, Any]) -> None:
+    assert (found["owners"] == [found["me"]]) == (found["kind"] != "standby")
+    assert found["dead"] == (1000 if found["kind"] == "many" else 0)
 
 
 def test_an_idle_bus_wakes_up_at_most_once_a_second(found: dict[str, Any]) -> None:
