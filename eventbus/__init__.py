@@ -7,10 +7,10 @@ what stands to its left on its own floor; `tests/test_house.py` reads this plan 
                what stands on a finished bus: the kit for users' tests, the `eventbus` program
     5 front    engine, bus
                one engine for each file; `EventBus`, whose verbs each hand on to a room below
-    4 rooms    projections, scheduler, dead_letters, inbox, outbox
+    4 rooms    projections, scheduler, schedules, dead_letters, inbox, outbox
                read models that can be rebuilt; the alarm that wakes delivery at the next due time; what is
-               out of attempts, and what a person can do about it; events from outside, once and in order;
-               rows of everybody's that become events
+               published later, or again and again; what is out of attempts, and what a person can do about it;
+               events from outside, once and in order; rows of everybody's that become events
     3 motion   dispatch, worker
                live handlers, called after the commit; the pump that moves cursors, and its drivers
     2 memory   store, delivery
@@ -18,9 +18,9 @@ what stands to its left on its own floor; `tests/test_house.py` reads this plan 
     1 words    codecs, events, technical, handlers
                how a value is written down; event, envelope, receipt; what delivery tells of itself;
                what can be declared
-    0 ground   errors, clock, threads, retry, breaker, placement, plugins, ordering
+    0 ground   errors, clock, threads, retry, breaker, recurrence, placement, plugins, ordering
                the tree of errors; time and ids; threads of our own; when to try again, and when not to
-               ask; where a handler runs; what other distributions add; who comes after whom
+               ask; what recurs when; where a handler runs; what other distributions add; who comes after whom
 
 This file is the front door. It loads nothing: a name below is imported from its room when it is first used.
 """

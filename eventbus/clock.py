@@ -5,12 +5,19 @@ from __future__ import annotations
 import math
 import os
 import random
+import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from typing import Protocol
+
+STEADY_SECONDS = 2.0  # a wall clock that moved by less, against those that only count, was not set
+
+# The kernels' names differ: what Linux calls monotonic stands still while the machine sleeps.
+_COUNTS_SLEEP = "CLOCK_MONOTONIC" if sys.platform == "darwin" else "CLOCK_BOOTTIME"
 
 
 class Ear(Protocol):
@@ -93,6 +100,29 @@ class Clock(Protocol):
         ...
 
 
+def elapsed(clock: Clock) -> float:
+    """Seconds since some point, those included in which the machine slept, as far as the clock tells."""
+    tell: Callable[[], float] = getattr(clock, "elapsed", clock.monotonic)
+    return tell()
+
+
+class ClockWatch:
+    """Notices that the wall clock was set; a machine that slept has not had its clock set."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._difference = self._read()
+
+    def moved(self) -> float:
+        """Seconds by which it was put forward, or back (below 0), since this was last asked; 0.0 if it was not."""
+        before, self._difference = self._difference, self._read()
+        moved = self._difference - before
+        return moved if abs(moved) >= STEADY_SECONDS else 0.0
+
+    def _read(self) -> float:
+        return self._clock.time() - elapsed(self._clock)
+
+
 class Deadline:
     """When a wait ends: after so many seconds of the clock or of the machine, whichever are over first.
 
@@ -124,6 +154,11 @@ class SystemClock:
     def monotonic(self) -> float:
         return time.monotonic()
 
+    def elapsed(self) -> float:
+        """Seconds since some point; while the machine sleeps, they go on where the system can tell."""
+        counting: int | None = getattr(time, _COUNTS_SLEEP, None)
+        return time.monotonic() if counting is None else time.clock_gettime(counting)
+
     def new_id(self) -> str:
         """UUID version 7 (RFC 9562, method 3): 48 bits of milliseconds, 12 of their fraction, 62 random.
 
@@ -150,6 +185,11 @@ def format_uuid7(milliseconds: int, fraction: int, noise: int) -> str:
     low = 0x8 << 60 | (noise & 0x3FFFFFFFFFFFFFFF)
     text = f"{high:016x}{low:016x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def waits_until(due: float, since: float, now: float) -> float:
+    """When a wait ends that began at `since`, on the wall clock, which may have been set back: none gets longer."""
+    return due if now >= since - STEADY_SECONDS else min(due, now + (due - since))
 
 
 def iso(seconds: float) -> str:

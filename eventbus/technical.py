@@ -5,7 +5,7 @@ Anyone can `bus.on` them, a UI, an alert, telemetry; they are built only when so
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from eventbus.events import event
 
@@ -279,3 +279,44 @@ class SequenceSkipped:
     last: int
     reason: str
     who: str | None
+
+
+@event(name="eventbus.ScheduleRetrying", kind="technical")
+class ScheduleRetrying:
+    """The factory of a schedule failed for its run at `run`, and is called again at `due` (seconds since 1970 UTC)."""
+
+    schedule: str
+    run: float
+    attempt: int
+    error: str
+    due: float
+
+
+@event(name="eventbus.ScheduleCaughtUp", kind="technical")
+class ScheduleCaughtUp:
+    """Runs were passed over as its `catch_up` says, from `first` to `last` (seconds since 1970 UTC)."""
+
+    schedule: str
+    missed: int
+    first: float
+    last: float
+
+
+@event(name="eventbus.ScheduledRunMissed", kind="technical")
+class ScheduledRunMissed:
+    """Nothing was published for a run (seconds since 1970 UTC), and nothing will be. Stored."""
+
+    schedule: str
+    run: float
+    attempts: int
+    error: str
+
+
+@event(name="eventbus.ScheduleChanged", kind="technical")
+class ScheduleChanged:
+    """A person cancelled, resumed or forgot a schedule. Stored."""
+
+    schedule: str
+    action: Literal["cancelled", "resumed", "forgotten"]
+    who: str
+    why: str | None

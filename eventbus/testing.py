@@ -36,7 +36,7 @@ class FakeClock:
 
     def __init__(self, start: float = START, *, seed: int = 0) -> None:
         self._start = float(start)
-        self._elapsed = 0.0
+        self._elapsed = self._asleep = self._set = 0.0
         self._seed = seed
         self._ids = 0
         self._lock = threading.Lock()
@@ -44,10 +44,14 @@ class FakeClock:
         self._callbacks: list[_Callback] = []
 
     def time(self) -> float:
-        return self._start + self._elapsed
+        return self._start + self.elapsed() + self._set
 
     def monotonic(self) -> float:
         return self._elapsed
+
+    def elapsed(self) -> float:
+        """Seconds since it was made, those of `suspend` included."""
+        return self._elapsed + self._asleep
 
     def new_id(self) -> str:
         """UUID version 7 of this clock's time; the random part is `seed` (30 bits) and a counter (32 bits)."""
@@ -94,6 +98,20 @@ class FakeClock:
             each.bell.ring()
         for callback in callbacks:
             callback.function()
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock, forward or (below 0) back: no time passes, and nobody is told."""
+        if not math.isfinite(seconds) or self.time() + seconds < 0:
+            raise ValueError(f"A clock is set by a number of seconds, and not to before 1970: {seconds!r}.")
+        with self._lock:
+            self._set += seconds
+
+    def suspend(self, seconds: float) -> None:
+        """Let the machine sleep: `seconds` pass on the wall clock, none for timers, and nobody is told."""
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"A machine sleeps for a number of seconds, not for {seconds!r}.")
+        with self._lock:
+            self._asleep += seconds
 
     def on_advance(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` after each advance, in the advancing thread; returns what ends that."""

@@ -37,6 +37,7 @@ LOOKING = (
     ["dead", "show", "FILE", "3"],
     ["projections", "list", "FILE"],
     ["inbox", "FILE"],
+    ["schedules", "FILE"],
 )
 
 

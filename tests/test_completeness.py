@@ -70,7 +70,9 @@ def test_every_public_name_is_documented(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in vars(eventbus.EventBus) if not name.startswith("_")] + ["on", "subscribe", "project"]
+    "name",
+    [name for name in vars(eventbus.EventBus) if not name.startswith("_")]
+    + ["on", "subscribe", "project", "publish_every", "publish_at", "publish_at_async", "schedules"],
 )
 def test_every_verb_of_the_bus_is_in_the_guide(name: str) -> None:
     assert re.search(rf"(?:bus|shop)\.{name}\b|EventBus\.{name}\b|`{name}\b|\b{name}\(", GUIDE)

@@ -69,6 +69,8 @@ class Attachment:
         self._alerts: Alerts | None = None
         self._own_loop = BusLoop()  # for what is emitted before a file is opened
         self._teller: Batches[Callable[[], object]] = Batches("eventbus-teller", run_all)
+        self.joined: list[Callable[[Engine], object]] = []  # told of the engine, once there is one
+        self.left: list[Callable[[Engine], object]] = []  # and when it goes on without this bus
         self.finish: Callable[[float], object] = lambda seconds: None  # what has to be stored before the end
         self.watches: list[Callable[[Engine], Callable[[], bool]]] = []  # each makes what is looked at once a round
         self._looks: list[Callable[[], bool]] = []
@@ -106,6 +108,8 @@ class Attachment:
         self._declared.give_to(engine)
         self._looks = [watch(engine) for watch in self.watches]
         engine.between.extend(self._looks)
+        for joined in self.joined:
+            joined(engine)
         self.attached = engine
         return engine
 
@@ -321,6 +325,8 @@ class Attachment:
         else:
             self._declared.take_from(engine)
             self.outboxes.leave()
+            for left in self.left:
+                left(engine)
         if self in engine.hearers:
             engine.hearers.remove(self)
         if self._alerts is not None:

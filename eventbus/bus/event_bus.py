@@ -17,12 +17,13 @@ from eventbus.bus.log_view import LogView
 from eventbus.bus.plugged import Plugged
 from eventbus.bus.publishing import Publishing
 from eventbus.bus.readers import ProjectionView, Subscription, Subscriptions, name_of
+from eventbus.bus.scheduling import Scheduling, Timed
 from eventbus.bus.settings import app_folder, check_settings, source_of
 from eventbus.bus.transacting import OpenTransaction, refuse_in_transaction, refuse_on_a_loop
 from eventbus.clock import Clock, SystemClock
 from eventbus.engine import Delivery, Settings
 from eventbus.events import Receipt
-from eventbus.handlers import Declaration, Handlers, LiveDeclaration, Registration
+from eventbus.handlers import Declaration, Handlers, LiveDeclaration, Registration, ScheduleDeclaration
 from eventbus.store.append import Appended
 from eventbus.store.drafter import PublishOptions, check_options
 from eventbus.store.storage import Durability
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 CLOSE_SECONDS = 5.0
 
 
-class EventBus(Ingests, Handlers):
+class EventBus(Ingests, Timed, Handlers):
     """Publish and subscribe within one application, backed by a local log.
 
     Making one touches nothing: the file is opened, or created with mode 0600, by its first use. Without
@@ -78,6 +79,7 @@ class EventBus(Ingests, Handlers):
         self.source = source or source_of(self.path)
         self._publishing = Publishing(self._attachment, self.source)
         self._ingesting = Ingesting(self._attachment, self._publishing)
+        self._scheduling = Scheduling(self._attachment, self._publishing.drafter)
         self._plugged = Plugged(self._declare)
         self.follow(self._apply)
 
@@ -235,6 +237,8 @@ class EventBus(Ingests, Handlers):
         """A bus does at once what `Handlers` only remember."""
         if isinstance(declaration, LiveDeclaration):
             return self._attachment.live.connect(declaration)
+        if isinstance(declaration, ScheduleDeclaration):
+            return self._scheduling.declare(declaration)
         return self._attachment.define(declaration, self._publishing.drafter.draft)
 
     def off(self, handler: Any) -> bool:

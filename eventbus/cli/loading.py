@@ -63,6 +63,14 @@ def declared_names(spec: str, file: str | None) -> frozenset[str]:
     return frozenset(names)
 
 
+def declared_schedules(spec: str, file: str | None) -> frozenset[str]:
+    """The names of the schedules that the bus declares; the log is not opened for it."""
+    from eventbus.handlers import ScheduleDeclaration
+
+    found = _bus(spec, file).declarations
+    return frozenset(each.name for each in found if isinstance(each, ScheduleDeclaration))
+
+
 def described(error: BaseException) -> str:
     """The error and the line of the app that it came from."""
     lines = [

@@ -12,7 +12,7 @@ import click
 from eventbus.cli.loading import bus_option, described, load_bus
 from eventbus.cli.place import json_option
 from eventbus.cli.screen import Cell, Column, Screen
-from eventbus.handlers import Declaration, Handlers, LiveDeclaration, ProjectionDeclaration, Target
+from eventbus.handlers import Declaration, Handlers, LiveDeclaration, ProjectionDeclaration, ScheduleDeclaration, Target
 
 if TYPE_CHECKING:
     from eventbus.plugins import LoadedPlugin
@@ -69,6 +69,8 @@ def _declared(plugin: LoadedPlugin[Handlers]) -> Iterable[tuple[str, str]]:
 def _spelled(plugin: str, declaration: Declaration) -> tuple[str, str]:
     if isinstance(declaration, ProjectionDeclaration):
         return "project", f"{plugin}/{declaration.projection.name}"
+    if isinstance(declaration, ScheduleDeclaration):
+        return "publish_every", f"{plugin}/{declaration.name} ({declaration.recurrence.spec})"
     targets = ", ".join(map(_target, declaration.targets))
     if isinstance(declaration, LiveDeclaration):
         return "on", targets

@@ -19,6 +19,7 @@ _COMMANDS = {  # in the order of --help: what a newcomer needs comes first
     "inbox": "eventbus.cli.inbox:inbox",
     "replay": "eventbus.cli.replay:replay",
     "projections": "eventbus.cli.projections:projections",
+    "schedules": "eventbus.cli.schedules:schedules",
     "plugins": "eventbus.cli.plugins:plugins",
 }
 

@@ -23,6 +23,7 @@ from eventbus.engine.observing import candidates, describe
 from eventbus.errors import BusClosed, EventBusError, ForkedBus
 from eventbus.events import Envelope, Vocabulary
 from eventbus.scheduler import AlarmClock
+from eventbus.schedules import Timetable
 from eventbus.store.append import Appended, Draft
 from eventbus.store.drafter import derive_id
 from eventbus.store.location import Location
@@ -108,6 +109,11 @@ class Engine:
         )
         self.definitions = Definitions(self.storage, self.pump, settings.clock)
         self.pump.roster.gone = self.definitions.rebuilt_elsewhere
+        self.timetable = Timetable(
+            self.storage, vocabulary, ring=self._ring, announce=self.announce, emit=self.emit_technical
+        )
+        self.between.append(self.timetable.look)
+        self.pump.companions.append(self.timetable)
 
     def check(self) -> None:
         """Raise BusClosed or ForkedBus where the engine cannot be used.
@@ -134,6 +140,7 @@ class Engine:
     def settle(self) -> None:
         """Record what was declared since; EventDefinitionError for what cannot be."""
         self.definitions.settle()
+        self.timetable.settle()
 
     def _between(self) -> bool:
         self.definitions.settle_quietly()

@@ -5,13 +5,16 @@ from __future__ import annotations
 from eventbus.handlers.callee import Callee, identity, inspect_handler, qualified_name
 from eventbus.handlers.context import Context, handling
 from eventbus.handlers.declarations import (
+    CatchUp,
     Declaration,
     LiveDeclaration,
     OrderBy,
     ProjectionDeclaration,
     Refused,
+    ScheduleDeclaration,
     SubscriptionDeclaration,
     Target,
+    check_catch_up,
     weakly,
 )
 from eventbus.handlers.handlers import Handlers
@@ -22,6 +25,7 @@ from eventbus.handlers.stepping import Kept, Steps
 
 __all__ = [
     "Callee",
+    "CatchUp",
     "Context",
     "Declaration",
     "Handler",
@@ -32,9 +36,11 @@ __all__ = [
     "ProjectionDeclaration",
     "Refused",
     "Registration",
+    "ScheduleDeclaration",
     "Steps",
     "SubscriptionDeclaration",
     "Target",
+    "check_catch_up",
     "handles",
     "handling",
     "identity",

@@ -46,6 +46,24 @@ def inspect_handler(function: Callable[..., Any]) -> Callee:
     return Callee(function, _wants_context(function, qualified), inspect.iscoroutinefunction(inner), qualified)
 
 
+def inspect_factory(function: Callable[..., Any]) -> bool:
+    """Whether a factory of events takes the time it is called for; EventDefinitionError for what makes none."""
+    qualified, hint = qualified_name(function), "A factory takes nothing or the time of the run, and returns an event."
+    if not callable(function):
+        raise EventDefinitionError(f"The factory {function!r} cannot be called.", hint=hint)
+    inner = innermost(function)
+    if inspect.iscoroutinefunction(inner) or inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
+        raise EventDefinitionError(f"The factory {qualified} is no plain def.", hint=hint)
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some built-in functions have no signature
+        return False
+    needed = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if len(needed) > 1 or any(p.kind not in _BY_POSITION for p in needed):
+        raise EventDefinitionError(f"The factory {qualified} needs {', '.join(p.name for p in needed)}.", hint=hint)
+    return bool(needed)
+
+
 def qualified_name(function: object) -> str:
     """ "module:Qualname" of a function, of what a partial calls, or of the class of a callable object."""
     while isinstance(function, functools.partial):

@@ -1,16 +1,19 @@
-"""`Handlers`: on, subscribe and project, for modules and plugins that declare before there is a bus."""
+"""`Handlers`: on, subscribe, project and publish_every, for modules and plugins that declare before there is a bus."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from eventbus.handlers.declarations import (
+    CatchUp,
     Declaration,
     LiveDeclaration,
     OrderBy,
     ProjectionDeclaration,
+    ScheduleDeclaration,
     SubscriptionDeclaration,
     Target,
     check_name,
@@ -31,14 +34,16 @@ B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
 P = TypeVar("P")
+F = TypeVar("F", bound=Callable[..., Any])
 
 _DEFAULT_RETRY = Retry()
 
 
 class Handlers:
-    """Handlers, subscriptions and projections declared before a bus exists; `bus.include` takes them all.
+    """Handlers, subscriptions, projections and schedules declared before a bus exists; `bus.include` takes them all.
 
-    Every method works as a decorator that returns what it decorates, or, with `handler=`, returns a Registration.
+    Every method works as a decorator that returns what it decorates, or, with `handler=` or a factory, returns a
+    Registration.
     """
 
     def __init__(self) -> None:
@@ -278,6 +283,58 @@ class Handlers:
         self._declare(ProjectionDeclaration(instance))
         return projection
 
+    @overload
+    def publish_every(
+        self,
+        factory: None = None,
+        /,
+        *,
+        cron: str | Mapping[str, Any] | None = None,
+        every: float | timedelta | None = None,
+        timezone: str | tzinfo | None = None,
+        catch_up: CatchUp = "latest",
+        name: str = "",
+    ) -> Callable[[F], F]: ...
+    @overload
+    def publish_every(
+        self,
+        factory: Callable[..., Any],
+        /,
+        *,
+        cron: str | Mapping[str, Any] | None = None,
+        every: float | timedelta | None = None,
+        timezone: str | tzinfo | None = None,
+        catch_up: CatchUp = "latest",
+        name: str = "",
+    ) -> Registration: ...
+    def publish_every(
+        self,
+        factory: Callable[..., Any] | None = None,
+        /,
+        *,
+        cron: str | Mapping[str, Any] | None = None,
+        every: float | timedelta | None = None,
+        timezone: str | tzinfo | None = None,
+        catch_up: CatchUp = "latest",
+        name: str = "",
+    ) -> Any:
+        """Publish what `factory()` or `factory(time)` returns, an event, a list of events or None, again and again.
+
+        `every`: seconds, or a timedelta. `cron`: a crontab line, or APScheduler's fields as a mapping, on the clocks
+        of `timezone` (default: this machine's). `catch_up`: which runs that were missed while nobody delivered are
+        published late, "all", the "latest" or none ("skip"). `name`: under which it is kept in the file (default: the
+        function's qualified name). EventDefinitionError for what cannot work.
+        """
+
+        def declared(function: Callable[..., Any]) -> Registration:
+            return self._declare(ScheduleDeclaration(function, cron, every, timezone, catch_up, name))
+
+        def decorate(function: F) -> F:
+            declared(function)
+            return function
+
+        return decorate if factory is None else declared(factory)
+
     @property
     def declarations(self) -> tuple[Declaration, ...]:
         """What is declared now, in order."""
@@ -291,7 +348,7 @@ class Handlers:
         return self._declared.follow(callback)
 
     def _declare(self, declaration: Declaration) -> Registration:
-        """Where on, subscribe and project all end: here it is kept for the followers; a bus hands it to its rooms."""
+        """Where all of them end: here it is kept for the followers; a bus hands it to its rooms."""
         return self._declared.add(declaration)
 
 

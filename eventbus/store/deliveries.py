@@ -15,7 +15,7 @@ _PARK = (
     "INSERT INTO eventbus_deliveries (subscription_id, position, order_key, state, attempts, tries, due, error, since)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (subscription_id, position) DO UPDATE SET state = excluded.state,"
     " attempts = excluded.attempts, tries = excluded.tries, due = excluded.due, error = excluded.error,"
-    " since = CASE WHEN state = excluded.state THEN since ELSE excluded.since END"
+    " since = CASE WHEN state = excluded.state AND state <> 'retrying' THEN since ELSE excluded.since END"
 )
 _COUNT_ATTEMPT = (
     "UPDATE eventbus_deliveries SET attempts = attempts + 1, tries = tries + 1"

@@ -110,7 +110,7 @@ CREATE TABLE eventbus_deliveries (    -- only what is not normal
   tries INTEGER NOT NULL DEFAULT 0,   -- attempts, and runs that used up none (outages)
   due TEXT,
   error TEXT,                         -- of the last attempt, one line
-  since TEXT NOT NULL,                -- when it came into its state
+  since TEXT NOT NULL,                -- when it came into its state; retrying: when due was written
   payload ANY,                        -- JSON of a person's: delivered instead of the log's, which stays; else NULL
   PRIMARY KEY (subscription_id, position)
 ) STRICT, WITHOUT ROWID;
@@ -245,6 +245,36 @@ CREATE TABLE eventbus_inbox_skipped ( -- numbers that were given up
   position INTEGER NOT NULL,          -- of the SequenceSkipped that says so
   PRIMARY KEY (inbox_id, last)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE eventbus_schedules (     -- what is to be published, and when
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL UNIQUE,          -- at, in: the id that the event will have; every, cron: a name
+  kind TEXT NOT NULL,                 -- at (a time), in (seconds from then on), every (seconds), cron
+  state TEXT NOT NULL DEFAULT 'active',  -- active, cancelled; failed: the event could not be published
+  spec TEXT,                          -- every, cron: the seconds, the expression
+  timezone TEXT,                      -- cron
+  catch_up TEXT NOT NULL,             -- all, latest, skip
+  series TEXT NOT NULL,               -- the ids of its events derive from this and the number of the run
+  start TEXT NOT NULL,                -- every: where intervals are counted from
+  run TEXT,                           -- the next time it stands for
+  due TEXT,                           -- when that is looked at: later than run where its factory has failed
+  since TEXT NOT NULL,                -- when due was written
+  last_run TEXT,
+  runs INTEGER NOT NULL DEFAULT 0,    -- numbers given to runs
+  missed INTEGER NOT NULL DEFAULT 0,  -- runs that were passed over, or whose factory has failed
+  attempts INTEGER NOT NULL DEFAULT 0,  -- of the factory, for the next run
+  error TEXT,
+  type_id INTEGER,                    -- at, in: the event as it will be
+  source_id INTEGER,
+  stream TEXT,
+  correlation_id TEXT,
+  causation_id TEXT,
+  metadata TEXT,
+  payload ANY,
+  created_at TEXT NOT NULL,
+  updated_at TEXT NOT NULL
+) STRICT;
+CREATE INDEX eventbus_schedules_due ON eventbus_schedules (due, id) WHERE state = 'active' AND spec IS NULL;
 """
 
 _VIEWS = """

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from eventbus.clock import Bell, Clock, Deadline
 from eventbus.errors import (
+    BusClosed,
     LogBusy,
     LogCorrupt,
     LogError,
@@ -55,6 +56,11 @@ def is_out_of_order(error: BaseException) -> bool:
     """True if the disk is full or failing, whoever's statement it was that met it."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     return isinstance(error, sqlite3.Error) and code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+def is_of_the_log(error: BaseException) -> bool:
+    """True for what is wrong with the file, whoever writes; SQLite's other refusals are about what is written."""
+    return isinstance(error, BusClosed) or (isinstance(error, LogError) and type(error) is not LogError)
 
 
 def begin_immediate(connection: sqlite3.Connection, path: str, clock: Clock, seconds: float = 5.0) -> None:

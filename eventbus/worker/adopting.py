@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from eventbus.clock import from_iso, iso
+from eventbus.clock import from_iso, iso, waits_until
 from eventbus.store import append, deliveries, subscriptions
 from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.worker.lane import CLAIM, CRASHES, Job, Lane
@@ -81,7 +81,9 @@ def _load(connection: sqlite3.Connection, lane: Lane, now: float) -> None:
         if row.state == "waiting":
             lane.unloaded[row.position] = row
             continue
-        due = from_iso(row.due).timestamp() if row.due is not None else now
+        due = now
+        if row.due is not None:
+            due = waits_until(from_iso(row.due).timestamp(), from_iso(row.since).timestamp(), now)
         lane.make_due(row.position, due, row.attempts, row.order_key, again=row.tries > 0)
     if lane.strict and counts:
         lane.stuck_at = deliveries.first(connection, lane.row.id)

@@ -6,8 +6,9 @@ import logging
 import math
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
-from eventbus.clock import Bell, Clock, Deadline
+from eventbus.clock import Bell, Clock, ClockWatch, Deadline
 from eventbus.errors import BusClosed, EventBusError, WaitTimeout
 from eventbus.store.append import Appended
 from eventbus.store.storage import Storage
@@ -27,6 +28,22 @@ LOOK_AGAIN = 0.1  # seconds after which somebody who waits looks again, though n
 REST_AFTER_TROUBLE = 1.0  # seconds before a lane, or the pump, tries again after an error of the log's
 
 _log = logging.getLogger("eventbus.worker")
+
+
+class Companion(Protocol):
+    """Another room that works beside delivery, in each round, and has times of its own."""
+
+    def look_again(self) -> None:
+        """Look at the log in the next round, however short ago that was done."""
+        ...
+
+    def is_busy(self) -> bool:
+        """True while something is on its way that it will take up."""
+        ...
+
+    def next_due(self) -> float | None:
+        """When it has something to do next, wall clock."""
+        ...
 
 
 class Pump:
@@ -65,6 +82,8 @@ class Pump:
         self._next_look = 0.0
         self._next_overdue = math.inf  # seconds, as of the last step
         self.tick: Callable[[], float] = lambda: TICK  # seconds; a room above may want to look more often
+        self._watch = ClockWatch(clock)
+        self.companions: list[Companion] = []
 
     # -- what it delivers to -----------------------------------------------------------------------
     def forget(self, row_id: int) -> None:
@@ -178,6 +197,8 @@ class Pump:
         if now < self._next_look:
             return False
         self._next_look = now + TICK
+        if self._watch.moved() < 0:
+            self.roster.reload_all()
         self._rounds.wake_loaded()
         self._runners.look()
         self._rounds.circuits.look(self._rounds.lanes.values())
@@ -196,14 +217,15 @@ class Pump:
         return self._rounds.handled
 
     def next_due(self) -> float | None:
-        """When the next parked delivery is due, wall clock; those of a paused subscription are not."""
+        """When the next parked delivery, or companion, is due, wall clock; those of a paused subscription are not."""
         with self._turn:  # looking drops what is stale from a lane's heap
-            return self._rounds.next_due()
+            dues = [self._rounds.next_due(), *(each.next_due() for each in self.companions)]
+            return min((when for when in dues if when is not None), default=None)
 
     def quiet(self) -> bool:
         """True if nothing is due now: everything is handled, or waits for a later time or a person."""
         with self._turn:
-            if self._between() or not self.roster.settled():
+            if self._between() or not self.roster.settled() or any(each.is_busy() for each in self.companions):
                 return False
             now = self._clock.time()
             with self._storage.reading() as connection:
@@ -218,6 +240,8 @@ class Pump:
         """
         before = self.handled
         self._next_look = 0.0
+        for each in self.companions:
+            each.look_again()
         while True:
             version = self.progress.version
             if self.started:

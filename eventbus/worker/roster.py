@@ -28,7 +28,7 @@ class Roster:
         self._storage, self._clock, self._rounds, self._ring = storage, clock, rounds, ring
         self._leases = Leases(storage.location)
         self._wanted: dict[int, Work] = {}
-        self._reload: dict[int, float] = {}
+        self._reload: dict[int, float] = {}  # and from when on, monotonic
         self._strays: dict[int, list[Job]] = {}  # handlers of a lane that ended which still run
         self.standby: frozenset[int] = frozenset()  # what another process delivers
         self.gone: Callable[[int], object] = lambda row_id: None  # told of a row that another process has removed
@@ -60,6 +60,11 @@ class Roster:
         if lane is not None:
             lane.lost = True
         self.reload(row_id)
+
+    def reload_all(self) -> None:
+        """Read the rows of every lane again: the wall clock was set back, and their due times are later by that."""
+        for row_id in list(self._rounds.lanes):
+            self.reload(row_id)
 
     def works(self) -> dict[int, Work]:
         """What is to be run, by the id of its row."""
@@ -96,7 +101,7 @@ class Roster:
     # -- bringing the lanes in line ----------------------------------------------------------------
     def adopt(self, *, stopping: bool) -> bool:
         """End the lanes of what is not wanted or was changed, and make those that are missing; True if any."""
-        lanes, now, dropped, given_up = self._rounds.lanes, self._clock.time(), False, False
+        lanes, now, dropped, given_up = self._rounds.lanes, self._clock.monotonic(), False, False
         for row_id, lane in list(lanes.items()):
             again = self._reload.get(row_id)
             if self._wanted.get(row_id) is lane.work and (again is None or again > now):
@@ -118,7 +123,7 @@ class Roster:
         mine = [] if stopping else [each for each in missing if self._leases.take(each[0])]
         self.standby = frozenset(row_id for row_id, _ in missing) - {row_id for row_id, _ in mine}
         if mine:
-            self._take(mine, now)
+            self._take(mine, self._clock.time())
         return dropped or bool(mine)
 
     def owners(self) -> frozenset[int]:
@@ -181,7 +186,7 @@ class Roster:
     def troubled(self, lane: Lane, error: EventBusError) -> None:
         """A lane met an error of the log's, or its subscription is another process's now: it is made again."""
         lane.paused = True
-        self._reload[lane.row.id] = self._clock.time() + REST_AFTER_TROUBLE
+        self._reload[lane.row.id] = self._clock.monotonic() + REST_AFTER_TROUBLE
         if isinstance(error, LeaseLost):  # whoever has it goes on; this process stands by like any other
             lane.lost = True
             if self._has_new_run(lane):

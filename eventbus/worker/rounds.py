@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable
 
 from eventbus.breaker import Circuit
 from eventbus.clock import Clock, iso
-from eventbus.errors import BusClosed, EventBusError, LeaseLost, LogError
+from eventbus.errors import EventBusError, LeaseLost, LogError
 from eventbus.events import Envelope
 from eventbus.store import deliveries, reading, subscriptions
 from eventbus.store.append import Appended
 from eventbus.store.reading import Selection
 from eventbus.store.storage import Storage
+from eventbus.store.trouble import is_of_the_log
 from eventbus.worker.circuits import Circuits
 from eventbus.worker.lane import CLAIM, MOST_HELD, Lane
 from eventbus.worker.launching import Launcher
@@ -104,7 +105,7 @@ class Rounds:
         try:
             written = self._commit_together(lanes, lazy)
         except Exception as error:
-            if _is_of_the_log(error):
+            if is_of_the_log(error):
                 raise
             # One of them is the reason, and must not keep the others from going on.
             written = [each for lane in lanes for each in self._commit_alone(lane)]
@@ -144,7 +145,7 @@ class Rounds:
         try:
             return self._commit_together([lane], [])
         except Exception as error:
-            if _is_of_the_log(error):
+            if is_of_the_log(error):
                 raise
             _log.exception("%s: what its handler did could not be recorded", lane.name)
             lane.lost = True
@@ -335,11 +336,6 @@ class Rounds:
         """The last position there is."""
         self.head = reading.last_position(connection)
         return self.head
-
-
-def _is_of_the_log(error: Exception) -> bool:
-    """True for what is wrong with the file, whoever writes; SQLite's other refusals are about what is written."""
-    return isinstance(error, BusClosed) or (isinstance(error, LogError) and type(error) is not LogError)
 
 
 def _needs_commit(lane: Lane) -> bool:

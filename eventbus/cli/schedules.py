@@ -1,0 +1,152 @@
+"""`eventbus schedules`: what will be published, and when; cancelling it without the app's code."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import click
+
+from eventbus.cli.loading import bus_option, declared_schedules
+from eventbus.cli.place import NUMBER, Look, given, locate, on_a_log
+from eventbus.cli.screen import Cell, Column, Screen, Style
+from eventbus.cli.spelling import due, loaded, relative
+from eventbus.cli.subscriptions import count_cell
+from eventbus.store import schedules as rows_of
+from eventbus.store import viewing
+from eventbus.store.schedules import ScheduleRow
+
+_STATES: dict[str, Style] = {
+    "active": "good",
+    "retrying": "warn",
+    "cancelled": "dim",
+    "failed": "bad",
+    "orphan": "warn",
+}
+_COLUMNS = (
+    Column("NAME", gives=True, keep="both"),
+    Column("STATE"),
+    Column("WHEN", gives=True),
+    Column("NEXT"),
+    Column("LAST", leaves=3),
+    Column("RUNS", ">", leaves=4),
+    Column("MISSED", ">", leaves=5),
+    Column("CATCH UP", leaves=1),
+    Column("TYPE", gives=True, leaves=2),
+)
+_LISTED = 1000
+
+
+@click.command("schedules")
+@on_a_log
+@bus_option
+@click.option("--limit", type=NUMBER, default=_LISTED, show_default=True, metavar="N", help="At most so many.")
+@click.option("--cancel", metavar="NAME", help="Cancel this one: the name, or the id of a single event.")
+@click.option("--reason", metavar="TEXT", help="Why it is cancelled; it is recorded.")
+def schedules(
+    file: str | None,
+    app: str | None,
+    as_json: bool,
+    bus: str | None,
+    limit: int,
+    cancel: str | None,
+    reason: str | None,
+) -> None:
+    """List what is scheduled, the next one first: when it comes, when it last came, and what was missed.
+
+    With --bus, schedules that the bus does not declare are shown as orphans. What is cancelled with --cancel stays
+    so, however often an app declares it, until it is resumed."""
+    if cancel is not None:
+        _cancel(locate(file, app), cancel, reason, Screen.of(as_json=as_json))
+        return
+    if reason is not None:
+        raise click.UsageError("--reason says why something is cancelled: give --cancel NAME.")
+    declared = None if bus is None else declared_schedules(bus, given(file, app))
+    screen, look = Screen.of(as_json=as_json), Look(locate(file, app))
+    found, types = look.ask(lambda connection: (rows_of.listed(connection, limit), viewing.types(connection)))
+    names = {type_id: each.name for type_id, each in types.items()}
+    if as_json:
+        for row in found:
+            screen.record(_as_record(row, names, declared))
+    elif found:
+        _write(screen, found, names, declared)
+    else:
+        screen.line("Nothing is scheduled in this log.")
+    screen.flush()
+
+
+def _cancel(path: str, name: str, reason: str | None, screen: Screen) -> None:
+    from eventbus.bus import EventBus
+
+    look = Look(path)
+    row = look.ask(lambda connection: rows_of.one(connection, name))
+    look.close()  # a look at what a crash left keeps this process from writing
+    if row is None:
+        raise click.UsageError(f"There is no schedule {name!r} in {look.path}.")
+    with closing(EventBus(look.path, delivery="manual", source="eventbus")) as bus:
+        cancelled = bus.schedules.cancel(name, reason=reason)
+    if screen.as_json:
+        screen.record({"name": cancelled.name, "kind": cancelled.kind, "action": "cancelled"})
+    else:
+        screen.line("Cancelled ", Cell(cancelled.name, "name"), ".")
+    screen.flush()
+
+
+def _state(row: ScheduleRow, declared: frozenset[str] | None) -> str:
+    if row.state != "active":
+        return row.state
+    if row.spec is not None and declared is not None and row.name not in declared:
+        return "orphan"
+    return "retrying" if row.attempts else "active"
+
+
+def _as_record(row: ScheduleRow, names: dict[int, str], declared: frozenset[str] | None) -> dict[str, Any]:
+    is_event = row.spec is None
+    return {
+        "name": row.name,
+        "kind": row.kind,
+        "state": _state(row, declared),
+        "declared": None if declared is None or is_event else row.name in declared,
+        "spec": row.spec,
+        "timezone": row.timezone,
+        "catch_up": row.catch_up,
+        "next_run": row.run,
+        "due": row.due,
+        "last_run": row.last_run,
+        "runs": row.runs,
+        "missed": row.missed,
+        "attempts": row.attempts,
+        "error": row.error,
+        "type": None if row.type_id is None else names.get(row.type_id),
+        "stream": row.stream,
+        "payload": loaded(row.payload) if isinstance(row.payload, str) else None,
+    }
+
+
+def _write(screen: Screen, found: list[ScheduleRow], names: dict[int, str], declared: frozenset[str] | None) -> None:
+    rows = [_cells(screen, row, names, _state(row, declared)) for row in found]
+    layout = screen.layout(_COLUMNS, rows)
+    screen.titles(layout)
+    for row, cells in zip(found, rows, strict=True):
+        screen.row(layout, cells)
+        screen.remark(row.error)
+
+
+def _cells(screen: Screen, row: ScheduleRow, names: dict[int, str], state: str) -> list[Cell]:
+    return [
+        Cell(row.name, "name"),
+        Cell(state, _STATES.get(state, "")),
+        Cell(_when(row)),
+        Cell(due(row.due, screen.now) or "·"),
+        Cell(relative(row.last_run, screen.now) or "·", "dim"),
+        count_cell(row.runs),
+        count_cell(row.missed, "warn"),
+        Cell(row.catch_up, "dim"),
+        Cell(names.get(row.type_id or 0, "") or "·"),
+    ]
+
+
+def _when(row: ScheduleRow) -> str:
+    if row.kind == "every":
+        return f"every {row.spec} s"
+    return f"{row.spec} {row.timezone}" if row.kind == "cron" else "once"
