@@ -128,14 +128,22 @@ class Recorder:
                 return self._park(item, outcome, "waiting", attempts=attempts, error=_no_class(item))
 
     def _behind(self, item: Item, outcome: Behind) -> Effect:
-        """Whoever it was behind may be gone by now: a person can settle it from another process."""
-        if item.key is None or deliveries.head_of_key(self._connection, self._lane.row.id, item.key) is None:
-            return self._park(item, outcome, "retrying", self._now)
-        return self._park(item, outcome, "held")
+        return self._held(item, outcome) if self._is_blocked(item) else self._due(item, outcome)
 
     def _careful(self, item: Item, outcome: Careful) -> Effect:
-        if item.key is not None and (item.key in self._lane.blocked or item.key in self._parked_keys):
-            return self._park(item, outcome, "held")
+        expected = item.key is not None and (item.key in self._lane.blocked or item.key in self._parked_keys)
+        return self._held(item, outcome) if expected and self._is_blocked(item) else self._due(item, outcome)
+
+    def _is_blocked(self, item: Item) -> bool:
+        """Asked of the log: a person may have settled from another process what it was behind."""
+        if item.key is None:
+            return False
+        return deliveries.head_of_key(self._connection, self._lane.row.id, item.key) is not None
+
+    def _held(self, item: Item, outcome: Outcome) -> Effect:
+        return self._park(item, outcome, "held")
+
+    def _due(self, item: Item, outcome: Outcome) -> Effect:
         return self._park(item, outcome, "retrying", self._now)
 
     def _handled(self, item: Item) -> Effect:

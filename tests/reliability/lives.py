@@ -1,0 +1,67 @@
+"""The processes of the storm: each publishes and delivers everything until it is killed.
+
+    python lives.py FOLDER
+
+has everything loaded and makes the processes: `live SLOT LIFE` on standard input begins one, `bury PID` waits until it
+has ended. Standard output says `born SLOT PID`, `up SLOT` (by the new process), and `buried PID CODE`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from clerks import Clerks, unanswered
+from kinds import Declared
+from workload import Balances
+
+from eventbus import EventBus
+
+REBUILDS = 0.05  # of all lives begin with a rebuild of the projection
+POWER = 0.1  # of all lives sync each commit
+
+logging.getLogger("eventbus.delivery").disabled = True  # the handlers fail on purpose; nothing else may complain
+
+
+def live(folder: Path, slot: str, number: int) -> None:
+    """Publish and deliver until killed."""
+    life = f"{slot}.{number}"
+    again = unanswered(folder, slot, number)
+    chance = random.Random(life)
+    # All open it with equal settings but this one, which is each process's own.
+    bus = EventBus(folder / "events.db", durability="power" if chance.random() < POWER else "process")
+    Declared(bus, folder, life)
+    bus.start()
+    Clerks(bus, folder, life).start(again)
+    os.write(sys.stdout.fileno(), f"up {slot}\n".encode())
+    if chance.random() < REBUILDS:
+        bus.projections[Balances].rebuild()
+    threading.Event().wait()
+
+
+def main(folder: Path) -> None:
+    """Do what standard input says; at its end, whoever is left is killed."""
+    processes: set[int] = set()
+    for line in sys.stdin:
+        match line.split():
+            case ["live", slot, number]:
+                process = os.fork()
+                if process == 0:
+                    live(folder, slot, int(number))
+                processes.add(process)
+                print("born", slot, process, flush=True)
+            case ["bury", dead]:
+                _, status = os.waitpid(int(dead), 0)
+                processes.remove(int(dead))
+                print("buried", dead, os.waitstatus_to_exitcode(status), flush=True)
+    for process in processes:
+        os.kill(process, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,64 @@
+"""A person in another process deals with a dead letter while its owner is about to park what is behind it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from delivery_stage import ONCE, Notes, standing_still
+
+from eventbus import event
+from eventbus.events import Envelope
+
+CRASH = """
+import os, signal, sys
+from eventbus import EventBus, Retry
+from test_dead_letters_elsewhere import Sold, shop_of
+bus = EventBus(sys.argv[1], delivery="manual")
+
+def handle(sold):
+    if sold.shop == "b":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise ValueError("no")
+
+bus.subscribe("s", Sold, handler=handle, retry=Retry(attempts=1), order_by=shop_of)
+bus.publish(Sold("a"))
+bus.drain()
+bus.publish_many([Sold("b"), Sold("a")])
+bus.drain()
+"""
+
+
+@event(name="elsewhere.Sold")
+class Sold:
+    shop: str
+
+
+def shop_of(envelope: Envelope) -> str:
+    return str(envelope.event.shop)
+
+
+def test_what_a_crash_left_behind_a_dead_letter_goes_on_though_that_is_discarded_while_it_is_read(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "log.db"
+    crashed = subprocess.run([sys.executable, "-c", CRASH, str(path)], cwd=Path(__file__).parent, check=False)
+    assert crashed.returncode == -signal.SIGKILL
+    discards: list[int] = []
+
+    def shop_of_and_discard(envelope: Envelope) -> str:
+        if not discards:
+            command = [sys.executable, "-m", "eventbus", "dead", "discard", str(path), "1", "--reason", "void", "--yes"]
+            discards.append(subprocess.run(command, capture_output=True, check=False).returncode)
+        return shop_of(envelope)
+
+    notes = Notes()
+    with standing_still(path) as bus:
+        bus.subscribe("s", Sold, handler=notes, retry=ONCE, order_by=shop_of_and_discard)
+        bus.drain()
+        bus.drain()
+        assert discards == [0]
+        assert [bus.status(position)["s"] for position in (1, 2, 3)] == ["discarded", "handled", "handled"]
+        assert bus.subscriptions["s"].counts == {}
