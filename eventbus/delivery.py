@@ -32,6 +32,7 @@ class Item:
     thread: int | None = None  # on which it was called
     cancelled: float | None = None  # when it was asked to end, for it took too long; monotonic
     has_steps: bool = False  # it may have rows in eventbus_steps
+    subscription: str = ""  # "" where the pump itself waits for what the app is asked
     drafts: list[Draft] = attrs.field(factory=list[Draft])
 
 

@@ -24,6 +24,7 @@ EventBusError
 |-- ForkedBus                            a bus opened before fork() was used in the child
 |-- BusClosed
 |-- WouldDeadlock (RuntimeError)         a call that could never return where it was made
+|-- CausationLoop                        handlers whose events cause each other, without an end
 |-- StatementRefused                     SQL in a transaction of the bus that wanted more than it may
 |-- InvalidStep (ValueError)             a step has run, and its result cannot be had again
 |-- TransactionTimeout (TimeoutError)    a transaction was open for too long, and was taken away
@@ -39,6 +40,8 @@ from __future__ import annotations
 from typing import Literal
 
 Stored = Literal["stored", "not stored", "in doubt", ""]
+Link = tuple[str, str, int]
+"""An event of a chain of causes: its type, id and position."""
 
 _SENTENCES: dict[str, str] = {
     "stored": "The events are stored.",
@@ -284,6 +287,28 @@ class WouldDeadlock(EventBusError, RuntimeError):
     """The call would wait for something that only its own caller can finish."""
 
     stored = "not stored"
+
+
+class CausationLoop(EventBusError):
+    """An event that so many `causes`, one caused by the other, stand behind that it can only be a loop.
+
+    `cycle` is what comes round: the type, id and position of each event from the last one of `type_name` on.
+    """
+
+    stored = "not stored"
+    hint = (
+        "One of these handlers has to stop publishing. For a series that is meant, publish with"
+        " causation_id=ctx.envelope.correlation_id: the cause of each is then the event that began it."
+    )
+    _SHOWN = 10
+
+    def __init__(self, type_name: str, causes: int, cycle: tuple[Link, ...], how: str) -> None:
+        shown = [f"{name} (position {position})" if position else name for name, _, position in cycle[-self._SHOWN :]]
+        if len(cycle) > self._SHOWN:
+            shown.insert(0, "...")
+        turn = " -> ".join([*shown, type_name])
+        super().__init__(f"{type_name} is the end of a chain of {causes} causes, {how}; what comes round is {turn}.")
+        self.type_name, self.causes, self.cycle = type_name, causes, cycle
 
 
 class StatementRefused(EventBusError):

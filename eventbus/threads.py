@@ -62,6 +62,11 @@ class Batches(Generic[T]):
                 self._busy = False
                 self._changed.notify_all()
 
+    @property
+    def is_here(self) -> bool:
+        """True on its own thread."""
+        return threading.current_thread() is self._thread
+
     def join(self, timeout: float | None) -> bool:
         """Wait at most `timeout` seconds until nothing is queued or being worked on; True if so."""
         if threading.current_thread() is self._thread:

@@ -27,7 +27,7 @@ from eventbus.projections.rebuilding import Rebuilds
 from eventbus.store.location import Location
 from eventbus.store.migrating import migrate
 from eventbus.threads import Batches
-from eventbus.worker.attempts import delivering
+from eventbus.worker.attempts import delivering, handled_here
 from eventbus.worker.loop import BusLoop
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ class Attachment:
 
     def drain(self, timeout: float | None) -> int:
         """Handle all that is due, and raise what scheduled live handlers raised."""
-        if delivering.get():
+        if handled_here():
             raise WouldDeadlock("drain was called by a handler, which it would wait for.", hint="Publish and return.")
         engine = self.engine()
         engine.settle()
@@ -294,7 +294,7 @@ class Attachment:
 
     def close(self, timeout: float) -> None:
         """Leave the engine; the last bus to leave closes it."""
-        if delivering.get():
+        if handled_here():
             raise WouldDeadlock(
                 "close was called by a handler, which it would wait for.", hint="Close when it is done."
             )

@@ -9,11 +9,12 @@ from typing import Any
 
 from eventbus.clock import Deadline, from_iso
 from eventbus.engine import Engine
-from eventbus.errors import EventBusError, WaitTimeout
+from eventbus.errors import EventBusError, WaitTimeout, WouldDeadlock
 from eventbus.events import Receipt
 from eventbus.store import deliveries, letters, reading, subscriptions
 from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.threads import off_the_loop
+from eventbus.worker.attempts import handled_here
 from eventbus.worker.matching import Matching
 
 POLL = 0.5  # seconds between looks at the file while waiting for what another process delivers
@@ -82,6 +83,7 @@ class Following:
 
     def wait(self, which: str | int | Receipt, name: str, timeout: float | None) -> DeliveryStatus:
         """Block until it is settled; WaitTimeout after `timeout` seconds."""
+        _refuse_own("wait_for", name)
         self._refuse_undelivered()
         progress, deadline = self._engine.pump.progress, self._deadline(timeout)
         while True:
@@ -96,6 +98,7 @@ class Following:
 
     async def wait_async(self, which: str | int | Receipt, name: str, timeout: float | None) -> DeliveryStatus:
         """The same without blocking the loop."""
+        _refuse_own("wait_for_async", name)
         self._refuse_undelivered()
         progress, deadline = self._engine.pump.progress, self._deadline(timeout)
         while True:
@@ -173,6 +176,16 @@ class Following:
         """Not reached yet; behind a dead delivery where the whole log is one order."""
         stop = deliveries.stop(connection, row.id) if row.order_by == "log" else None
         return DeliveryStatus("waiting") if stop is None else DeliveryStatus("held", error=stop.error)
+
+
+def _refuse_own(verb: str, name: str) -> None:
+    """WouldDeadlock in a handler of the very subscription: it handles nothing else before this one returns."""
+    item = handled_here()
+    if item is not None and item.subscription in ("", name):
+        raise WouldDeadlock(
+            f"{verb} was called by a handler of {name!r} itself, which would have to return first.",
+            hint="Return, and let a handler of what it publishes go on: ctx.publish(...).",
+        )
 
 
 def check_timeout(timeout: object) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from eventbus.bus.attaching import Attachment
 from eventbus.bus.replaying import caught
 from eventbus.bus.transacting import refuse_in_transaction
-from eventbus.dispatch import Place, caller
+from eventbus.dispatch import MOST_NESTED, Place, caller, nesting
 from eventbus.engine import Engine
 from eventbus.engine.emitting import emitted
 from eventbus.errors import EventBusError, EventDefinitionError
@@ -49,7 +49,9 @@ class Publishing:
             return _catch([event])[0]
         refuse_in_transaction(self._attachment.attached, "publish", _INSTEAD)
         engine = self._attachment.engine()
-        appended = engine.writer.store((self.drafter.draft(event, **how),))
+        draft = self.drafter.draft(event, **how)
+        nesting.refuse_deeper(draft.type.name)
+        appended = engine.writer.store((draft,))
         self.tell_all(appended)
         return appended[0].receipt
 
@@ -60,6 +62,8 @@ class Publishing:
             return _catch(events)
         refuse_in_transaction(self._attachment.attached, "publish_many", _INSTEAD)
         drafts = self._drafts(events, keys, how)
+        for draft in drafts:
+            nesting.refuse_deeper(draft.type.name)
         engine = self._attachment.engine()
         appended = engine.writer.store(drafts) if drafts else []
         self.tell_all(appended)
@@ -71,7 +75,11 @@ class Publishing:
         engine = self._attachment.attached
         for each in appended:
             if engine is not None:  # and if a handler closes it: the events are stored all the same
-                failures.extend(engine.tell(each))
+                nesting.told.append((each.draft.type.name, each.receipt.id, each.receipt.position))
+                try:
+                    failures.extend(engine.tell(each))
+                finally:
+                    nesting.told.pop()
         self._attachment.raise_if_asked(failures)
 
     # -- on a loop ---------------------------------------------------------------------------------
@@ -118,9 +126,9 @@ class Publishing:
     # -- in the background -------------------------------------------------------------------------
     def submit(self, event: object, **how: Any) -> Future[Receipt]:
         """Check an event here, store it elsewhere."""
-        from concurrent.futures import Future
+        from eventbus.bus.submitted import Submitted
 
-        future: Future[Receipt] = Future()
+        future = Submitted(lambda: self._attachment.attached)
         if caught.get() is not None:
             future.set_result(_catch([event])[0])
             return future
@@ -153,8 +161,16 @@ class Publishing:
     def emit(self, event: object) -> None:
         """Call live handlers here."""
         self._attachment.check_open()
-        live = self._attachment.live
-        failures = live.tell(event, lambda: emitted(event, self._attachment.settings.clock), self._attachment.context)
+        live, told = self._attachment.live, nesting.told
+        if len(told) >= MOST_NESTED:
+            nesting.refuse_deeper(type(event).__name__)
+        told.append(type(event))
+        try:
+            failures = live.tell(
+                event, lambda: emitted(event, self._attachment.settings.clock), self._attachment.context
+            )
+        finally:
+            told.pop()
         if failures:
             self._attachment.raise_if_asked(failures)
 

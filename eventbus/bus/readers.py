@@ -22,7 +22,7 @@ from eventbus.store.append import Draft
 from eventbus.store.deliveries import DeliveryState
 from eventbus.store.rewinding import Rewind
 from eventbus.store.subscriptions import SubscriptionRow
-from eventbus.worker.attempts import delivering
+from eventbus.worker.attempts import handled_here
 
 V = TypeVar("V", bound="Subscription")
 
@@ -241,8 +241,10 @@ class Subscriptions(Mapping[Any, V], Generic[V]):
 def _refuse_where_it_would_wait(engine: Engine, verb: str) -> None:
     """WouldDeadlock in a transaction, and in a handler: both would have to end first."""
     refuse_in_transaction(engine, verb, AFTERWARDS)
-    if delivering.get():
-        raise WouldDeadlock(f"{verb} was called by a handler, which it would wait for.", hint="Pause it, and return.")
+    if handled_here():
+        raise WouldDeadlock(
+            f"{verb} was called by a handler, which it would wait for.", hint=f"Call pause() and return; {verb} later."
+        )
 
 
 def name_of(key: object) -> str:

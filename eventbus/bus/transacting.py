@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from eventbus.clock import iso
+from eventbus.dispatch import nesting
 from eventbus.engine import Engine
 from eventbus.errors import EventBusError, WouldDeadlock
 from eventbus.store.append import Appended
@@ -193,6 +194,7 @@ class _Stay:
     def _publish(self, event: object, **how: Any) -> str:
         assert self._guest is not None
         draft = self._drafter.draft(event, **how)
+        nesting.refuse_deeper(draft.type.name)
         storage = self.engine.storage
         with self._guest.ours():
             found = storage.appender.append(self._guest.connection, [draft], iso(storage.clock.time()))

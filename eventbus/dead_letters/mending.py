@@ -206,7 +206,9 @@ class DeadLetters:
         row = reading.one(connection, told.event_id) if told.event_id else None
         if row is None:
             return self._drafter.draft(told)
-        return self._drafter.draft(told, causation_id=row[1], correlation_id=row[7] or row[1])
+        draft = self._drafter.draft(told, causation_id=row[1], correlation_id=row[7] or row[1])
+        draft.by_hand = True
+        return draft
 
     def _checked(self, letter: DeadLetter, payload: object, check: str) -> str:
         """The JSON that is stored; InvalidEvent, UnknownEvent."""

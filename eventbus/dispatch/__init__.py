@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from eventbus.dispatch.failure import LiveFailure, is_exit, raisable
 from eventbus.dispatch.live import Live
+from eventbus.dispatch.nesting import MOST_NESTED, nesting
 from eventbus.dispatch.place import Place, caller
 from eventbus.dispatch.signals import LiveSignal
 from eventbus.dispatch.telling import scheduled
 
-__all__ = ["Live", "LiveFailure", "LiveSignal", "Place", "caller", "is_exit", "raisable", "scheduled"]
+__all__ = [
+    "MOST_NESTED",
+    "Live",
+    "LiveFailure",
+    "LiveSignal",
+    "Place",
+    "caller",
+    "is_exit",
+    "nesting",
+    "raisable",
+    "scheduled",
+]

@@ -27,7 +27,7 @@ from eventbus.schedules import Timetable
 from eventbus.store.append import Appended, Draft
 from eventbus.store.drafter import derive_id
 from eventbus.store.location import Location
-from eventbus.store.storage import Durability, Storage
+from eventbus.store.storage import LAST_SECONDS, Durability, Storage
 from eventbus.store.writer import Request, Writer
 from eventbus.threads import Batches
 from eventbus.worker.attempts import delivering
@@ -211,6 +211,11 @@ class Engine:
         """Run something on the dispatch thread, in order."""
         self._teller.put(thunk)
 
+    @property
+    def is_telling_here(self) -> bool:
+        """True on the dispatch thread: what comes after it there cannot be waited for."""
+        return self._teller.is_here
+
     def emit_technical(self, event: object) -> None:
         """Tell those who listen, on the dispatch thread."""
         if self._hearing(type(event)):
@@ -244,7 +249,7 @@ class Engine:
             steps.callback(self.storage.close)
             if self._outboxes is not None:
                 steps.callback(self._outboxes.close)
-            steps.callback(self.loop.close)
+            steps.callback(lambda: self.loop.close(max(LAST_SECONDS, deadline.left(1.0))))
             steps.callback(self.loop.cancel)
             steps.callback(lambda: self.join_live(deadline, on_loop=True))
             steps.callback(lambda: self._stop_delivering(deadline))

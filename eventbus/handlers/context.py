@@ -87,9 +87,12 @@ class Context:
         stream: str | None = None,
         expected_version: int | None = None,
         metadata: Mapping[str, Any] | None = None,
+        causation_id: str | None = None,
     ) -> str:
-        """Publish an event caused by the one being handled; returns its id."""
-        return self._publish(event, stream=stream, expected_version=expected_version, metadata=metadata)
+        """Publish an event caused by the one being handled, unless `causation_id` names another; returns its id."""
+        return self._publish(
+            event, stream=stream, expected_version=expected_version, metadata=metadata, causation_id=causation_id
+        )
 
     @overload
     def step(

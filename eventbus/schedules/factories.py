@@ -59,7 +59,8 @@ class Made:
 def make(factory: Factory, row: ScheduleRow, plan: Plan) -> Made:
     """Call the factory for each run, on a thread of ours and outside any transaction; nothing is raised."""
     made = Made(factory, row, plan)
-    token = delivering.set(True)  # what waits for delivery would wait for this
+    call = _Call()
+    token = delivering.set(call)  # what waits for delivery would wait for this
     try:
         for number, run in enumerate(plan.runs, row.runs + 1):
             try:
@@ -69,8 +70,17 @@ def make(factory: Factory, row: ScheduleRow, plan: Plan) -> Made:
                 break
             made.done.append((run, drafts))
     finally:
+        call.running = False
         delivering.reset(token)
     return made
+
+
+@attrs.define(eq=False)
+class _Call:
+    """Implements `worker.attempts.Awaited`."""
+
+    running: bool = True
+    subscription: str = ""
 
 
 def _drafts(factory: Factory, row: ScheduleRow, number: int, result: object) -> list[Draft]:

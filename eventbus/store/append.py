@@ -12,6 +12,7 @@ import attrs
 
 from eventbus.errors import IdempotencyConflict, WrongExpectedVersion
 from eventbus.events import EventType, Receipt
+from eventbus.store.causes import Causes
 from eventbus.store.names import NameBook
 
 # Both: whoever can write the file can also change SQLite's own counters, and pruning may take the last event.
@@ -49,6 +50,7 @@ class Draft:
     correlation_id: str | None = None
     causation_id: str | None = None
     known_id: bool = False  # the id was chosen or derived: it may be in the log already
+    by_hand: bool = False  # a person has done it, however long the chain of causes is that it ends
 
     def digest(self) -> bytes:
         """What an idempotency key stands for: type, version, stream and payload."""
@@ -69,22 +71,22 @@ class Appender:
     """Appends within write transactions that somebody else begins and ends."""
 
     def __init__(self, names: NameBook) -> None:
-        self._names = names
+        self._names, self._causes = names, Causes()
 
     def append(self, connection: sqlite3.Connection, drafts: Sequence[Draft], now: str) -> list[Appended]:
         """Add all of `drafts`, or raise with none of them written.
 
-        Raises WrongExpectedVersion and IdempotencyConflict, both before the first row is written, so
-        that a failing request can share its transaction with others.
+        Raises WrongExpectedVersion, IdempotencyConflict and CausationLoop, all before the first row is
+        written, so that a failing request can share its transaction with others.
         """
-        plan = _Plan(connection, self._names)
+        plan = _Plan(connection, self._names, self._causes, now)
         for draft in drafts:
             plan.add(draft)
         return [self._write(connection, planned, now) for planned in plan.entries]
 
     def find(self, connection: sqlite3.Connection, draft: Draft) -> Receipt | None:
         """The receipt of the event that this draft's key or id stands for already. Raises IdempotencyConflict."""
-        return _Plan(connection, self._names).known(draft)
+        return _Plan(connection, self._names, self._causes, "").known(draft)
 
     def _write(self, connection: sqlite3.Connection, planned: _Planned, now: str) -> Appended:
         draft, receipt = planned.draft, planned.receipt
@@ -111,6 +113,8 @@ class Appender:
         )
         payload_crc = crc32(draft.payload.encode())
         connection.execute(_ADD_EVENT, (*row, payload_crc, header_crc(row, draft.type, draft.source, payload_crc)))
+        if planned.causes:
+            self._causes.keep(draft.id, planned.causes)
         return Appended(draft, receipt, row)
 
 
@@ -140,22 +144,27 @@ def stream_head(connection: sqlite3.Connection, stream: str) -> int:
 
 @attrs.define(eq=False)
 class _Planned:
-    """`new_key`: its key stood for nothing so far, and from now on stands for the event of the receipt."""
+    """`new_key`: its key stood for nothing so far, and from now on stands for the event of the receipt.
+
+    `causes`: the length of the chain that it ends, 0 for a root.
+    """
 
     draft: Draft
     receipt: Receipt
     new_key: bool
+    causes: int = 0
 
 
 class _Plan:
     """Which position and sequence each draft of one request will get; reads only."""
 
-    def __init__(self, connection: sqlite3.Connection, names: NameBook) -> None:
-        self._connection, self._names = connection, names
+    def __init__(self, connection: sqlite3.Connection, names: NameBook, causes: Causes, now: str) -> None:
+        self._connection, self._names, self._causes, self._now = connection, names, causes, now
         self._position = head(connection)
         self._streams: dict[str, int] = {}
         self._keys: dict[tuple[str, str], _Planned] = {}
         self._ids: dict[str, _Planned] = {}
+        self._chains: dict[str, int] = {}
         self.entries: list[_Planned] = []
 
     def add(self, draft: Draft) -> None:
@@ -170,6 +179,10 @@ class _Plan:
             self._keys[draft.source, draft.key] = planned
         if draft.known_id and not receipt.duplicate:
             self._ids[draft.id] = planned
+        if draft.causation_id is not None and not (receipt.duplicate or draft.by_hand):
+            planned.causes = self._chains[draft.id] = self._causes.length(
+                self._connection, draft.type.name, draft.causation_id, self._now, self._chains
+            )
         self.entries.append(planned)
 
     def known(self, draft: Draft) -> Receipt | None:

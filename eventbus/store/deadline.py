@@ -47,6 +47,16 @@ class Watch:
                 self._guest = None
             return not guest.overdue
 
+    def expire(self) -> None:
+        """Take the transaction of a durable handler away now, if one is open: there is no time left for it."""
+        with self._lock:
+            guest, turn = self._guest, self._turn
+            if guest is None or not guest.is_delivering:
+                return
+            self._guest = None
+            guest.overdue = True
+        self._revoke(guest, turn)
+
     def close(self) -> None:
         """Watch no more."""
         self._closed = True

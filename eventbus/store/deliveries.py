@@ -25,6 +25,10 @@ _UNCOUNT_ATTEMPT = (
     "UPDATE eventbus_deliveries SET attempts = max(attempts - 1, 0), tries = max(tries - 1, 0)"
     " WHERE subscription_id = ? AND position = ?"
 )
+_REORDER = (
+    "UPDATE eventbus_deliveries SET order_key = ?, state = ?, due = ?, since = ?"
+    " WHERE subscription_id = ? AND position = ?"
+)
 _SETTLE = "DELETE FROM eventbus_deliveries WHERE subscription_id = ? AND position = ?"
 _SETTLE_ATTEMPTS = "DELETE FROM eventbus_attempts WHERE subscription_id = ? AND position = ?"
 _RELEASE = (
@@ -33,6 +37,7 @@ _RELEASE = (
     " AND state = 'held' RETURNING position, attempts"
 )
 _ONE = f"SELECT {_COLUMNS} FROM eventbus_deliveries WHERE subscription_id = ? AND position = ?"
+_PARKED = f"SELECT {_COLUMNS} FROM eventbus_deliveries WHERE subscription_id = ? ORDER BY position"
 _RUNNABLE = (
     f"SELECT {_COLUMNS} FROM eventbus_deliveries WHERE subscription_id = ? AND state IN ('retrying', 'waiting')"
     " ORDER BY position"
@@ -134,6 +139,17 @@ def one(connection: sqlite3.Connection, subscription_id: int, position: int) -> 
     """The row of one delivery, if it has one."""
     found = connection.execute(_ONE, (subscription_id, position)).fetchone()
     return DeliveryRow(*found) if found else None
+
+
+def parked(connection: sqlite3.Connection, subscription_id: int) -> list[DeliveryRow]:
+    """All rows there are, in order of position."""
+    return [DeliveryRow(*found) for found in connection.execute(_PARKED, (subscription_id,)).fetchall()]
+
+
+def reorder(connection: sqlite3.Connection, subscription_id: int, row: DeliveryRow) -> None:
+    """Write a delivery's new order key, and the state that follows from it."""
+    values = (row.order_key, row.state, row.due, row.since)
+    connection.execute(_REORDER, (*values, subscription_id, row.position))
 
 
 def runnable(connection: sqlite3.Connection, subscription_id: int) -> Iterator[DeliveryRow]:

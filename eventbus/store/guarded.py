@@ -14,6 +14,7 @@ An authorizer stands guard for as long as the connection lives. What it cannot s
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
 import threading
@@ -22,7 +23,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from eventbus import errors
-from eventbus.errors import EventBusError, TransactionTimeout
+from eventbus.errors import EventBusError, ForkedBus, TransactionTimeout
 from eventbus.store.guarding import Action, Rules, against_text, nothing
 from eventbus.store.statements import split
 
@@ -44,6 +45,7 @@ class Guard:
         self.is_overdue = False
         self.is_ours = True  # until the connection is set up
         self.running = threading.RLock()
+        self._pid = os.getpid()
         self._mark = f" /* {secrets.token_hex(8)} */"
         self._refused = self._sql = ""
         self._cursors: list[weakref.ref[sqlite3.Cursor]] = []
@@ -68,7 +70,9 @@ class Guard:
         return sql
 
     def check(self, connection: sqlite3.Connection) -> None:
-        """Raise EventBusError unless the transaction that was begun is still there."""
+        """Raise EventBusError unless the transaction that was begun is still there, and this process is its own."""
+        if os.getpid() != self._pid:
+            raise ForkedBus(self._pid)
         self.refuse_overdue()
         if not self.is_open:
             raise EventBusError(

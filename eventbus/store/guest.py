@@ -28,6 +28,7 @@ class Guest:
         self.connection.guard.is_ours = False
         self.connection.watch()
         self.is_closed = False
+        self.is_delivering = False  # the transaction that is open is a durable handler's
 
     @property
     def overdue(self) -> bool:

@@ -40,6 +40,7 @@ T = TypeVar("T")
 Durability = Literal["power", "process"]
 
 _BEGIN_BUSY_SECONDS = 5.0
+LAST_SECONDS = 0.1  # for what has to be written at the end, where handlers took all the time there was
 _COMMIT = "COMMIT /* eventbus */"
 _ROLLBACK = "ROLLBACK /* eventbus */"
 
@@ -80,7 +81,7 @@ class Storage:
     def has_open_here(self) -> bool:
         """True inside a transaction of this file's: whoever waits for the file waits for that one."""
         transaction = inside()
-        return transaction is not None and transaction.runs_on(self._guest)
+        return transaction is not None and transaction.runs_on(self._guest) and os.getpid() == self._pid
 
     def check(self) -> None:
         """Raise ForkedBus or BusClosed; SQLite's locks and connections do not survive a fork."""
@@ -95,13 +96,13 @@ class Storage:
 
     def _rush(self) -> float | None:
         """Seconds to wait for this process's own transactions; None is for ever."""
-        return None if self._hurry is None else self._hurry.left()
+        return None if self._hurry is None else max(LAST_SECONDS, self._hurry.left())
 
     def _patience(self) -> float:
         """Seconds to wait for another process's lock."""
         if self._hurry is None:
             return _BEGIN_BUSY_SECONDS
-        return self._hurry.left(_BEGIN_BUSY_SECONDS)
+        return max(LAST_SECONDS, self._hurry.left(_BEGIN_BUSY_SECONDS))
 
     def refuse_waiting(self) -> None:
         """Raise what `writing` would raise before it waits: ForkedBus, BusClosed, WouldDeadlock."""
@@ -208,13 +209,16 @@ class Storage:
             self._guest = Guest(self.location, self.clock)
         return self._guest
 
-    def begin_guest(self, tables: frozenset[str] | None, *, synced: bool, watched: bool = True) -> Guest:
-        """Begin a transaction of user SQL; only inside the turnstile.
+    def begin_guest(
+        self, tables: frozenset[str] | None, *, synced: bool, watched: bool = True, delivering: bool = False
+    ) -> Guest:
+        """Begin a transaction of user SQL; only inside the turnstile. `delivering`: for a durable handler.
 
         After TRANSACTION_SECONDS it is revoked, and its turn is over, unless it is not `watched`.
         """
         self._start_clean()
         guest = self.guest()
+        guest.is_delivering = delivering
         full = synced and self.durability == "power"
         try:
             with guest.ours():
@@ -237,6 +241,10 @@ class Storage:
             if turn is not None and self.turnstile.inside is turn:
                 self.names.forget()
                 self.turnstile.leave(turn)
+
+    def end_delivery(self) -> None:
+        """Take the transaction of a durable handler away, if one is open: the bus closes, and it did not end in time."""
+        self._watch.expire()
 
     def commit_guest(self, guest: Guest) -> None:
         """Commit user SQL; once that is done, in the file that is at our path, nothing raises.

@@ -38,12 +38,15 @@ if TYPE_CHECKING:
 
 
 class Turn:
-    """One stay: not begun, in the line, inside, or over. `loop` is the event loop it leaves to other tasks, if any."""
+    """One stay: not begun, in the line, inside, or over.
 
-    __slots__ = ("grant", "loop")
+    `loop` is the event loop it leaves to other tasks, if any, `thread` the one that it ends on, if that is known.
+    """
 
-    def __init__(self, loop: object = None) -> None:
-        self.loop = loop
+    __slots__ = ("grant", "loop", "thread")
+
+    def __init__(self, loop: object = None, thread: int | None = None) -> None:
+        self.loop, self.thread = loop, thread
         self.grant: Callable[[], object] = _nobody_waits  # lets it in; called twice if the first time was cut short
 
 
@@ -71,7 +74,7 @@ class Turnstile:
     def enter(self, turn: Turn, *, timeout: float | None = None) -> bool:
         """Enter, blocking this thread until it is its turn; False if that did not come within `timeout` seconds.
 
-        Raises WouldDeadlock where a task of the loop that runs here is inside or would be first.
+        Raises WouldDeadlock where this thread, or a task of the loop that runs here, is inside or would be first.
         """
         gate: SimpleQueue[None] = SimpleQueue()
         with self._lock:
@@ -122,7 +125,7 @@ class Turnstile:
 
         Where Ctrl-C skips the end of the block, the turn ends with the error's traceback.
         """
-        turn = Turn()
+        turn = Turn(thread=threading.get_ident())
         try:
             yield self.enter(turn, timeout=timeout)
         finally:
@@ -133,7 +136,7 @@ class Turnstile:
                 raise
 
     def check(self) -> None:
-        """Raise WouldDeadlock where waiting here would stop a loop that is inside, or in the line, for ever."""
+        """Raise WouldDeadlock where waiting here would stop whoever is inside, or in the line, for ever."""
         with self._lock:
             self._refuse(running_loop())
 
@@ -148,6 +151,11 @@ class Turnstile:
             self._waiting.popleft()
 
     def _refuse(self, loop: object) -> None:
+        if self._inside is not None and self._inside.thread == threading.get_ident():
+            raise WouldDeadlock(
+                "The bus is reading or writing the log on this thread, and asks the app's code meanwhile.",
+                hint="Use the bus in handlers, not in order_by= and the like.",
+            )
         if loop is None:
             return
         if any(turn.loop is loop for turn in (self._inside, *self._waiting) if turn is not None):

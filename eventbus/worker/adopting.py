@@ -9,9 +9,11 @@ import attrs
 
 from eventbus.clock import from_iso, iso, waits_until
 from eventbus.store import append, deliveries, subscriptions
+from eventbus.store.names import NameBook
 from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.worker.lane import CLAIM, CRASHES, Job, Lane
 from eventbus.worker.matching import Matching
+from eventbus.worker.reordering import reorder
 from eventbus.worker.work import Work
 
 
@@ -19,9 +21,9 @@ def adopt(
     connection: sqlite3.Connection,
     row_id: int,
     work: Work,
+    names: NameBook,
     owner: str,
     now: float,
-    text: str,
     strays: Sequence[Job] = (),
 ) -> Lane | None:
     """Take a subscription over in the open write transaction, and read what is to be done; None if it is gone.
@@ -35,8 +37,9 @@ def adopt(
     if taken is None or row is None:
         return None
     epoch, cursor, claim = taken
+    text = iso(now)
     careful = min(claim, append.head(connection)) if claim > cursor else 0
-    row = _with_backfill(connection, row, work, text)
+    row = reorder(connection, _with_backfill(connection, row, work, text), work, names, text)
     cursor, claim = row.cursor, max(claim if careful else 0, row.cursor + CLAIM)
     subscriptions.advance(connection, row_id, row.name, epoch, cursor=cursor, claim=claim, handled=0, now=text)
     lane = Lane(

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar, Token
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import attrs
 
@@ -25,8 +25,17 @@ from eventbus.handlers import Context, handling
 from eventbus.threads import is_ctrl_c
 from eventbus.worker.lane import Job
 
-delivering: ContextVar[bool] = ContextVar("delivering", default=False)
-"""True while a durable handler runs."""
+
+
+class Awaited(Protocol):
+    """Something of the app's that delivery waits for: an event with its handler, or a schedule's factory."""
+
+    running: bool
+    subscription: str
+
+
+delivering: ContextVar[Awaited | None] = ContextVar("delivering", default=None)
+"""What is handled while a durable handler runs; a task that it leaves behind keeps it."""
 
 _log = logging.getLogger("eventbus.worker")
 
@@ -123,6 +132,12 @@ class _Course:
                 self._stopped = True
 
 
+def handled_here() -> Awaited | None:
+    """What the durable handler that runs here handles; None elsewhere, and in a task that has outlived it."""
+    item = delivering.get()
+    return item if item is not None and item.running else None
+
+
 class Attempt:
     """One try of a handler, as a context: what it raises becomes the `outcome`.
 
@@ -143,7 +158,7 @@ class Attempt:
         item.started, item.thread = self._started, threading.get_ident()
         item.running = True
         self._token = handling.set(self._item.envelope)
-        self._delivering = delivering.set(True)
+        self._delivering = delivering.set(self._item)
         return self
 
     def event(self) -> Any:

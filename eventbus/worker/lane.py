@@ -133,14 +133,8 @@ class Lane:
 
     def item(self, envelope: Envelope) -> Item:
         """An event with its order key; where the app's own function fails, the delivery fails."""
-        item = Item(envelope, envelope.position, None)
-        if self.work.key_of is not None:
-            try:
-                item.key = self.work.key_of(envelope)
-            except BaseException as error:
-                if is_ctrl_c(error):
-                    raise
-                item.problem = error
+        item = Item(envelope, envelope.position, None, subscription=self.name)
+        item.key, item.problem = order_key(self.work, envelope)
         return item
 
     # -- what comes next ---------------------------------------------------------------------------
@@ -311,7 +305,9 @@ class Lane:
                 self.blocked[item.key] -= 1
                 if self.blocked[item.key] <= 0:
                     del self.blocked[item.key]
-            if self.stuck_at == item.position:
+            if self.stuck_at == item.position and released is not None:
+                self.stuck_at = released[0]
+            elif self.stuck_at == item.position and not self.blocked:
                 self.stuck_at = None
         if released is not None:
             self.held -= 1
@@ -359,3 +355,15 @@ class Lane:
         if first_due is not None and first_due <= now:
             return False
         return self.stuck_at is not None or (not self.ready and self.scanned >= head)
+
+
+def order_key(work: Work, envelope: Envelope) -> tuple[str | None, BaseException | None]:
+    """The order key of an event, or what kept the app's own function from telling it."""
+    if work.key_of is None:
+        return None, None
+    try:
+        return work.key_of(envelope), None
+    except BaseException as error:
+        if is_ctrl_c(error):
+            raise
+        return None, error

@@ -104,8 +104,8 @@ class BusLoop:
         for future in list(self._running):
             future.cancel()
 
-    def close(self) -> None:
-        """Stop the private loop, if there is one; an adopted loop belongs to the app."""
+    def close(self, timeout: float = _STOP_SECONDS) -> None:
+        """Stop the private loop, if there is one, within `timeout` seconds; an adopted loop belongs to the app."""
         with self._lock:
             loop, self._private, thread, self._thread = self._private, None, self._thread, None
         self._adopted = None
@@ -113,7 +113,7 @@ class BusLoop:
             with contextlib.suppress(RuntimeError):  # its thread has closed it already
                 loop.call_soon_threadsafe(loop.stop)
             if thread is not threading.current_thread():
-                thread.join(_STOP_SECONDS)
+                thread.join(timeout)
 
     def _loop(self) -> asyncio.AbstractEventLoop:
         adopted = self._adopted

@@ -263,25 +263,38 @@ class Pump:
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join(deadline.left())
-        if not self._turn.acquire(timeout=deadline.left()):  # another thread drains, and its handler runs
-            self.roster.close()
-            self.neighbours.leave()
-            return False
+        entered = self._turn.acquire(timeout=deadline.left())
         try:
-            lanes = self._rounds.lanes.values()
-            self._rounds.record()
-            while any(lane.jobs or lane.strays for lane in lanes) and deadline.left():
-                self.bell.wait(deadline.left(0.05))
-                self._rounds.record()
-            finished = not any(lane.jobs or lane.strays for lane in lanes)
-            self._rounds.give_back()
-            self._rounds.lanes.clear()
+            return self._finish(deadline) if entered else self._abandon()
+        finally:  # whatever could not be written: what is not ours any more is another's at once
             self.roster.close()
-        finally:
-            self._turn.release()
-        self.neighbours.leave()
-        self.progress.change()
+            if entered:
+                self._rounds.lanes.clear()
+                self._turn.release()
+            self.neighbours.leave()
+            self.progress.change()
+
+    def _finish(self, deadline: Deadline) -> bool:
+        """In the pump's turn: record what still comes back, and give the claims back."""
+        lanes = self._rounds.lanes.values()
+        self._rounds.record()
+        while any(lane.jobs or lane.strays for lane in lanes) and deadline.left():
+            self.bell.wait(deadline.left(0.05))
+            self._rounds.record()
+        finished = not any(lane.jobs or lane.strays for lane in lanes)
+        if not finished:
+            self._storage.end_delivery()
+        self._rounds.give_back()
         return finished
+
+    def _abandon(self) -> bool:
+        """Give the claims back while a thread that drains is still in its handler: it records nothing any more."""
+        for lane in list(self._rounds.lanes.values()):
+            if not lane.lost:
+                lane.lost = lane.paused = True
+                self._storage.end_delivery()
+                self._rounds.give_back_one(lane)
+        return False
 
 
 def _left(deadline: Deadline | None) -> float:

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 
-from eventbus.clock import Clock, iso
+from eventbus.clock import Clock
 from eventbus.errors import EventBusError, LeaseLost
 from eventbus.store import subscriptions
 from eventbus.store.lockfile import Leases
@@ -140,8 +140,9 @@ class Roster:
         owner = f"pid {os.getpid()}"
         try:
             with self._storage.writing(synced=False) as connection:
+                names = self._storage.names
                 made = [
-                    (row_id, adopt(connection, row_id, work, owner, now, iso(now), self._strays.get(row_id, ())))
+                    (row_id, adopt(connection, row_id, work, names, owner, now, self._strays.get(row_id, ())))
                     for row_id, work in mine
                 ]
         except BaseException:

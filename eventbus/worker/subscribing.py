@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import attrs
 
+from eventbus.delivery import Item
 from eventbus.errors import EventDefinitionError
 from eventbus.events import Envelope, Vocabulary, event_type
 from eventbus.handlers import Context, SubscriptionDeclaration, Target
@@ -16,6 +17,7 @@ from eventbus.placement import Via
 from eventbus.retry import Retry
 from eventbus.store import append, subscriptions
 from eventbus.store.subscriptions import Match, NewSubscription, SubscriptionRow, is_other_version
+from eventbus.worker.attempts import delivering
 from eventbus.worker.work import Kind
 
 LONGEST_KEY = 1000  # characters of an order key
@@ -39,6 +41,7 @@ class SubscriptionWork:
         self.concurrency, self.batch = declaration.concurrency, declaration.batch
         self.timeout, self.breaker = declaration.timeout, declaration.breaker
         self.key_of: Callable[[Envelope], str | None] | None = _key_of(declaration)
+        self.order_by = _order_text(declaration)
         self._callee = callee
         self._meant: dict[type, bool] = {}
 
@@ -81,22 +84,22 @@ def settle(
 
     A new one starts after the head that this transaction sees, so that `after="now"` has one meaning. A
     class that an existing one names for the first time counts from now on, or with `backfill` from where
-    the subscription began. A class whose version has changed goes on where the one before it was.
+    the subscription began. A class whose version has changed goes on where the one before it was. Another
+    `order_by` takes effect where it is taken over (`worker.reordering`).
     """
     head = append.head(connection)
     rows = subscriptions.named(connection, declaration.name)
     targets = list(dict.fromkeys(_target(target, vocabulary, declaration) for target in declaration.targets))
-    order_by = _order_text(declaration)
     if not rows:
         start = head if declaration.after == "now" else _within(declaration, head)
         matches = tuple(attrs.evolve(match, since=start) for match in targets)
-        new = NewSubscription(declaration.name, "subscription", start, matches, order_by)
+        new = NewSubscription(declaration.name, "subscription", start, matches, _order_text(declaration))
         row_id = subscriptions.add(connection, new, now)
     else:
         row = rows[-1]
         if row.role != "subscription":
             raise EventDefinitionError(f"{declaration.name!r} is the name of a {row.role} in this log already.")
-        changed = attrs.evolve(row, types=_drifted(row, targets, head, declaration.backfill), order_by=order_by)
+        changed = attrs.evolve(row, types=_drifted(row, targets, head, declaration.backfill))
         if changed != row:
             subscriptions.redefine(connection, changed, now)
         row_id = row.id
@@ -194,7 +197,13 @@ def _checked(name: str, order_by: Callable[[Envelope], object]) -> Callable[[Env
     """The app's own function; what it returns has to be usable as a key."""
 
     def key_of(envelope: Envelope) -> str | None:
-        key = order_by(envelope)
+        item = Item(envelope, envelope.position, None, running=True)
+        token = delivering.set(item)
+        try:
+            key = order_by(envelope)
+        finally:
+            item.running = False
+            delivering.reset(token)
         if key is None:
             return None
         if not isinstance(key, str):

@@ -75,7 +75,7 @@ class TransactionalRunner:
         """Run events in one transaction, as many as fit into its time; returns how many."""
         lane, storage = job.lane, self._storage
         with storage.turnstile.turn():
-            guest = storage.begin_guest(lane.work.tables, synced=lane.work.synced)
+            guest = storage.begin_guest(lane.work.tables, synced=lane.work.synced, delivering=True)
             appended: list[Appended] = []
             try:
                 outcomes = self._handle(lane, guest, items, appended)
@@ -113,7 +113,7 @@ class TransactionalRunner:
             if self._clock.monotonic() >= until:
                 break
         last = outcomes[-1][0]
-        cursor = last.position if lane.strict or not last.parked else lane.cursor
+        cursor = max(lane.cursor, last.position) if lane.strict or not last.parked else lane.cursor
         with guest.ours():
             subscriptions.advance(
                 guest.connection,
