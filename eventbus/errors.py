@@ -20,7 +20,7 @@ EventBusError
 |   |-- LogTooNew                        written by a later release
 |   |-- NotAnEventLog
 |   `-- LogOnNetworkFS
-|-- LeaseLost                            another process delivers this subscription now
+|-- LeaseLost                            another process delivers this subscription now, or it was rewound
 |-- ForkedBus                            a bus opened before fork() was used in the child
 |-- BusClosed
 |-- WouldDeadlock (RuntimeError)         a call that could never return where it was made
@@ -252,12 +252,12 @@ class LogOnNetworkFS(LogError):
 
 
 class LeaseLost(EventBusError):
-    """Another process has taken over the subscription `name`."""
+    """Another process has taken over the subscription `name`, or a person has rewound it."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"Subscription {name!r} is delivered by another process now.",
-            hint="Nothing is lost: what this process had not recorded is delivered there.",
+            f"Subscription {name!r} is delivered by another process now, or was rewound.",
+            hint="Nothing is lost: what was not recorded is delivered there, or in the new run.",
         )
         self.name = name
 

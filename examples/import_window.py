@@ -3,6 +3,7 @@
     python examples/import_window.py [CSV] [--log FILE]
 
 Close the window, or kill the program, in the middle of an import: the next start goes on with it by itself.
+A file is in the list as soon as it is chosen, and goes again if it cannot be read or has no rows.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import csv
 import sys
 import time
 import tkinter
-from concurrent.futures import Future
 from itertools import islice
 from tkinter import filedialog, ttk
 
-from eventbus import Context, EventBus, EventBusError, Receipt, Retry, RetryLater, event, placement
+from eventbus import Context, EventBus, EventBusError, Retry, RetryLater, event, placement
+from eventbus.bus import Undone
 from eventbus.technical import DeliveryDead
 
 CHUNK = 50  # rows that are stored together
@@ -32,6 +33,12 @@ class ImportRequested:
 class Imported:
     file: str
     rows: int
+
+
+@event(name="contacts.ImportRefused")
+class ImportRefused:
+    file: str
+    reason: str
 
 
 @event(name="contacts.Progress", kind="technical")
@@ -53,6 +60,9 @@ class Importer:
         """Go on where this import was: its rows and how many there are of them are stored together."""
         with open(requested.file, newline="", encoding="utf-8") as lines:
             total = sum(1 for _ in csv.reader(lines))
+            if not total:
+                ctx.publish(ImportRefused(requested.file, "it has no rows"))
+                return
             lines.seek(0)
             rows = csv.reader(lines)
             done = len(list(islice(rows, self.done(ctx.envelope.id))))
@@ -88,8 +98,9 @@ class Window:
         root.title("Contacts")
         self.button = ttk.Button(root, text="Import a CSV file …", command=self.choose)
         self.bar = ttk.Progressbar(root, length=320, maximum=1)
+        self.files = tkinter.Listbox(root, height=5, width=48)
         self.said = ttk.Label(root, text="Try to move this window while an import runs.")
-        for widget in (self.button, self.bar, self.said):
+        for widget in (self.button, self.files, self.bar, self.said):
             widget.pack(padx=16, pady=8)
         self.registrations = [
             bus.on(Progress, handler=self.show, via=self.via),
@@ -103,13 +114,19 @@ class Window:
             self.begin(file)
 
     def begin(self, file: str) -> None:
-        """Ask for an import; `submit` returns at once, and the answer comes back into Tk's thread."""
-        stored = self.bus.submit(ImportRequested(file))
-        stored.add_done_callback(lambda future: self.via(lambda: self.requested(future)))
+        """Show the file at once, and ask for its import; should nothing come of it, it is taken back."""
+        self.bus.optimistic(
+            ImportRequested(file),
+            apply=lambda: self.files.insert("end", file),
+            rollback=lambda why: self.take_back(file, why),
+            undone_by=ImportRefused,
+            via=self.via,
+        )
 
-    def requested(self, future: Future[Receipt]) -> None:
-        if (error := future.exception()) is not None:
-            self.said["text"] = str(error)
+    def take_back(self, file: str, why: Undone) -> None:
+        self.files.delete(self.files.get(0, "end").index(file))
+        reason = why.by.event.reason if why.by is not None else why.error
+        self.said["text"] = f"The import failed: {reason}"
 
     def show(self, progress: Progress) -> None:
         self.bar["value"] = progress.done / progress.total
@@ -119,6 +136,7 @@ class Window:
         self.said["text"] = f"{imported.rows:,} rows are imported."
 
     def failed(self, dead: DeliveryDead) -> None:
+        """Also for an import that was asked for before the last start, whose file is in no list any more."""
         self.said["text"] = f"The import failed: {dead.error}"
 
     def close(self) -> None:

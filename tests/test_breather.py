@@ -49,9 +49,12 @@ def a_breather(path: Path | None) -> tuple[Passing, Breather]:
     return clock, Breather(None if path is None else str(path), clock)
 
 
-def test_whoever_writes_without_a_pause_rests_often_enough_for_sqlite_s_own_waiting(tmp_path: Path) -> None:
+@pytest.mark.parametrize("busy", [0.0001, 0.002, 0.03, 0.05, 0.07])
+def test_whoever_writes_without_a_pause_rests_often_enough_for_sqlite_s_own_waiting(
+    tmp_path: Path, busy: float
+) -> None:
     clock, breather = a_breather(tmp_path / "events.db")
-    found = rests(clock, breather, busy=0.002, free=0.0001, seconds=2.0, lent=True)
+    found = rests(clock, breather, busy=busy, free=0.00001, seconds=2.0, lent=True)
     for arrival in range(1, 1500):  # wherever between two rests somebody begins to wait, one look falls into a rest
         looks = [(arrival + look) / 1000 for look in SQLITE_LOOKS]
         assert any(rest <= look < rest + REST_SECONDS for look in looks for rest in found)

@@ -12,7 +12,7 @@ from test_rewind import Total
 from eventbus import EventBus, Retry, event
 
 
-@event(name="shop.Placed", stream="order-{order}")
+@event(name="rewind.Placed", stream="order-{order}")
 class Placed:
     order: str
     total: int = 0
@@ -48,8 +48,8 @@ def test_it_says_what_it_would_do_and_changes_nothing(file: Path) -> None:
     before = contents(file.parent)
     out = run("rewind", file, "invoices", "--after", "1", "--dry-run").out
     assert out.splitlines() == [
-        "TYPE         AGAIN",
-        "shop.Placed      2",
+        "TYPE           AGAIN",
+        "rewind.Placed      2",
         "Would rewind invoices from position 4 to 1, as run 2: 2 events again.",
         "Would clear 1 dead.",
         "What its handler publishes again are new events: their ids derive from the run.",
@@ -65,7 +65,7 @@ def test_it_rewinds_and_records_why(file: Path) -> None:
         "after": 0,
         "cursor": 4,
         "run": 2,
-        "types": {"shop.Placed": 3},
+        "types": {"rewind.Placed": 3},
         "cleared": {"retrying": 0, "waiting": 0, "held": 0, "dead": 1},
         "steps": 0,
         "events": 3,

@@ -143,6 +143,48 @@ def test_wait_for_gives_up_with_a_sentence_that_says_how_it_stands() -> None:
         assert isinstance(caught.value, TimeoutError)
 
 
+def test_a_wait_that_nobody_ends_says_why() -> None:
+    with EventBus() as bus:
+        registration = bus.subscribe("stock", Counted, handler=Notes())
+        receipt = bus.publish(Counted(1))
+        assert bus.wait_for(receipt, "stock") == "handled"
+        bus.subscriptions["stock"].pause()
+        receipt = bus.publish(Counted(2))
+        with pytest.raises(WaitTimeout, match=r"It is waiting. The subscription is paused; resume\(\) it."):
+            bus.wait_for(receipt, "stock", timeout=0)
+        bus.subscriptions["stock"].pause("an audit")
+        with pytest.raises(WaitTimeout, match=r"The subscription is paused: an audit\."):
+            asyncio.run(bus.wait_for_async(receipt, "stock", timeout=0))
+        bus.subscriptions["stock"].resume()
+        assert bus.wait_for(receipt, "stock") == "handled"
+        registration.close()
+        bus.drain()
+        with pytest.raises(WaitTimeout, match="no handler is declared for it in this one"):
+            bus.wait_for(bus.publish(Counted(3)), "stock", timeout=0)
+
+
+def test_a_wait_follows_what_a_person_does() -> None:
+    notes = failing()
+    with EventBus() as bus:
+        bus.subscribe("stock", Placed, handler=notes, retry=ONCE)
+        first, _, third = bus.publish_many([Placed("a"), Placed("a"), Placed("a")])
+        assert bus.wait_for(first, "stock") == "dead"
+        assert bus.wait_for(third, "stock") == "held"
+        notes.fail = lambda event, ctx: None
+        bus.dead_letters.edit(first, Placed("a", 9))
+        assert bus.status(first)["stock"] == "dead"
+        bus.dead_letters.retry(first)
+        assert bus.wait_for(third, "stock") == bus.wait_for(first, "stock") == "handled"
+        assert notes.numbers[-3:] == [9, 0, 0]
+        notes.fail = lambda event, ctx: Oops("no")
+        fourth, fifth = bus.publish_many([Placed("a"), Placed("a")])
+        assert bus.wait_for(fourth, "stock") == "dead"
+        notes.fail = lambda event, ctx: None
+        bus.dead_letters.discard(fourth, reason="no use")
+        assert bus.wait_for(fourth, "stock") == "discarded"
+        assert bus.wait_for(fifth, "stock") == "handled"
+
+
 def test_a_bus_that_delivers_nothing_by_itself_says_so_instead_of_waiting() -> None:
     async def main(bus: EventBus) -> None:
         with pytest.raises(EventBusError, match=r"await bus.drain_async\(\)"):

@@ -295,9 +295,10 @@ class Driven(import_window.Window):
         print(self.said["text"], flush=True)
         self.close()
 
-    def failed(self, dead):
-        super().failed(dead)
-        print(self.said["text"], flush=True)
+    def take_back(self, file, why):
+        shown = self.files.get(0, "end")
+        super().take_back(file, why)
+        print(shown == (file,), self.files.get(0, "end"), self.said["text"], flush=True)
         self.close()
 
 import_window.Window = Driven
@@ -340,11 +341,15 @@ def test_the_window_lives_while_an_import_runs_and_goes_on_after_a_kill(tmp_path
     assert contacts_in(log) == [f"Person {n}" for n in range(rows)]
 
 
-def test_the_window_says_why_an_import_failed(tmp_path: Path, display: str) -> None:
-    with window(display, tmp_path / "missing.csv", "--log", tmp_path / "contacts.db") as process:
+@pytest.mark.parametrize(("rows", "why"), [(None, "FileNotFoundError"), (0, "it has no rows")])
+def test_the_window_takes_back_a_file_that_cannot_be_imported(
+    tmp_path: Path, display: str, rows: int | None, why: str
+) -> None:
+    csv = tmp_path / "people.csv" if rows is None else write_contacts(tmp_path / "people.csv", rows)
+    with window(display, csv, "--log", tmp_path / "contacts.db") as process:
         out, _ = process.communicate()
     assert process.returncode == 0
-    assert "The import failed: FileNotFoundError" in out
+    assert out.startswith(f"True () The import failed: {why}")
 
 
 def test_the_window_has_a_sentence_for_a_machine_without_a_screen(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_a_context_publishes_and_knows_whether_the_bus_is_closing() -> None:
     closing = threading.Event()
     told = Context(None, attempt=3, publish=publish, stopping=closing.is_set)  # type: ignore[arg-type]
     assert told.publish(Shipped(), stream="s", metadata={"by": "me"}) == "id-1"
-    assert given == {"stream": "s", "expected_version": None, "metadata": {"by": "me"}}
+    assert given == {"stream": "s", "expected_version": None, "metadata": {"by": "me"}, "causation_id": None}
     assert (told.attempt, told.is_replay, told.stopping) == (3, False, False)
     closing.set()
     assert told.stopping

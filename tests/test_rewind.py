@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from delivery_stage import ONCE, ORDERS, Counted, Notes, Placed, failing, only, standing_still, stuck
+from delivery_stage import ONCE, ORDERS, Counted, Notes, Placed, only, standing_still, stuck
 from process_stage import HEAD, LONGEST, Child
 
-from eventbus import Context, EventBus, Projection, Retry, Table, Transaction, handles
+from eventbus import Context, EventBus, Projection, Table, Transaction, handles
 from eventbus.errors import EventBusError, WouldDeadlock
-from eventbus.retry import fixed
 from eventbus.technical import SubscriptionRewound
 from eventbus.testing import FakeClock
 
@@ -383,22 +382,3 @@ def test_a_projection_is_rebuilt_instead() -> None:
         assert total.rewind(after=0).events == 2
         assert total.row.generation == 2
         assert bus.query("SELECT total FROM totals") == [{"total": 3}]
-
-
-def test_lag_and_the_last_error_are_told() -> None:
-    clock = FakeClock()
-    with standing_still(None, clock) as bus:
-        stuck(bus, failing(), retry=Retry(attempts=2, backoff=fixed(30)))
-        stock = bus.subscriptions[NAME]
-        assert (stock.lag.events, stock.lag.seconds, stock.last_error) == (0, 0.0, None)
-        bus.publish(Placed("a", 1))
-        clock.advance(5)
-        assert (stock.lag.events, round(stock.lag.seconds)) == (1, 5)
-        bus.drain()
-        assert (stock.lag.events, round(stock.lag.seconds), stock.last_error) == (0, 5, "Oops: no")
-        clock.advance(30)
-        bus.drain()
-        bus.publish(Placed("a", 2))
-        bus.drain()
-        assert stock.counts == {"dead": 1, "held": 1}
-        assert (stock.lag.events, stock.lag.seconds) == (0, 0.0), "they wait for a person"

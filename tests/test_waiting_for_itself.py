@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import queue
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from bus_stage import PATIENCE, Paid, Placed
 
 from eventbus import EventBus, Projection, Retry, Table, Transaction, handles
 from eventbus.errors import EventBusError, WaitTimeout, WouldDeadlock
+from eventbus.threads import raised_by
 
 ONCE = Retry(attempts=1)
 NEVER = 1e6  # seconds: nobody waits so long
@@ -94,43 +96,32 @@ CASES = (
 
 def raised_in(bus: EventBus, kind: Callable[[EventBus, Call], None], call: Callable[[EventBus], Any]) -> BaseException:
     """What a call raises in a handler of that kind."""
-    raised: list[BaseException | None] = []
-    done = threading.Event()
+    raised: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
-    def note(error: BaseException | None) -> None:
-        raised.append(error)
-        done.set()
-
-    async def await_it(awaitable: Any) -> None:
-        try:
-            await awaitable
-        except BaseException as error:
-            note(error)
-        else:
-            note(None)
+    async def finish(result: Any) -> None:
+        raised.put(await raised_by(lambda: result))
 
     def attempt() -> Any:
-        if done.is_set():
-            return None
         try:
             result = call(bus)
         except BaseException as error:
-            note(error)
+            raised.put(error)
             return None
         if inspect.iscoroutine(result):
-            return await_it(result)
-        note(None)
+            return finish(result)
+        raised.put(None)
         return None
 
     kind(bus, attempt)
-    for name, declare in (("stock", durable), ("seen", projection)):
-        if kind is not projection if name == "seen" else kind is projection:
-            declare(bus, lambda: None)
+    if kind is projection:
+        durable(bus, lambda: None)
+    else:
+        projection(bus, lambda: None)
     bus.start()
     bus.publish(Placed())
-    assert done.wait(PATIENCE), "it hangs"
-    assert raised[0] is not None, "it did not raise"
-    return raised[0]
+    error = raised.get(timeout=PATIENCE)
+    assert error is not None, "it did not raise"
+    return error
 
 
 @pytest.mark.parametrize("memory", [False, True])

@@ -3,5 +3,7 @@
 from __future__ import annotations
 
 from eventbus.bus.event_bus import EventBus
+from eventbus.bus.judging import Undone
+from eventbus.bus.optimistic import Optimistic
 
-__all__ = ["EventBus"]
+__all__ = ["EventBus", "Optimistic", "Undone"]

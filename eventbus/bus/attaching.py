@@ -62,7 +62,7 @@ class Attachment:
         self._is_migrating = False
         self.attached: Engine | None = None
         self.closed = False
-        self.live = Live(vocabulary=self.vocabulary, spawn=self._spawn, failed=self._failed)
+        self.live = Live(vocabulary=self.vocabulary, spawn=self._spawn, failed=self.failed)
         self._rebuilds: Rebuilds | None = None
         self.source = "eventbus"
         self.outboxes = OutboxesRead(settings.clock)
@@ -229,7 +229,8 @@ class Attachment:
             return self._own_loop.spawn(coroutine)
         return self.engine().loop.spawn(coroutine)
 
-    def _failed(self, failure: LiveFailure) -> None:
+    def failed(self, failure: LiveFailure) -> None:
+        """Tell of a live handler that failed, after it was logged."""
         if failure.scheduled:
             self.keep([failure.error])
         # Of what fails on this very event nothing is told: that would go round for ever.

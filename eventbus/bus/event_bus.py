@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
-from threading import Lock
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from eventbus.bus.attaching import Attachment, after
 from eventbus.bus.following import DeliveryStatus, Following
 from eventbus.bus.ingesting import Ingesting, Ingests
+from eventbus.bus.judging import Undone
 from eventbus.bus.log_view import LogView
+from eventbus.bus.optimistic import Optimism, Optimistic, OptimisticOptions
 from eventbus.bus.plugged import Plugged
 from eventbus.bus.publishing import Publishing
 from eventbus.bus.readers import ProjectionView, Subscription, Subscriptions, name_of
+from eventbus.bus.recorded import recorded
 from eventbus.bus.scheduling import Scheduling, Timed
 from eventbus.bus.settings import app_folder, check_settings, source_of
 from eventbus.bus.transacting import OpenTransaction, refuse_in_transaction, refuse_on_a_loop
@@ -24,7 +25,6 @@ from eventbus.clock import Clock, SystemClock
 from eventbus.engine import Delivery, Settings
 from eventbus.events import Receipt
 from eventbus.handlers import Declaration, Handlers, LiveDeclaration, Registration, ScheduleDeclaration
-from eventbus.store.append import Appended
 from eventbus.store.drafter import PublishOptions, check_options
 from eventbus.store.storage import Durability
 from eventbus.threads import off_the_loop
@@ -80,6 +80,7 @@ class EventBus(Ingests, Timed, Handlers):
         self._publishing = Publishing(self._attachment, self.source)
         self._ingesting = Ingesting(self._attachment, self._publishing)
         self._scheduling = Scheduling(self._attachment, self._publishing.drafter)
+        self._optimism = Optimism(self._attachment, self._publishing.submit)
         self._plugged = Plugged(self._declare)
         self.follow(self._apply)
 
@@ -207,30 +208,27 @@ class EventBus(Ingests, Timed, Handlers):
         """`emit`, and await the async handlers."""
         await self._publishing.emit_async(event)
 
+    def optimistic(
+        self,
+        event: object,
+        *,
+        apply: Callable[[], object],
+        rollback: Callable[[Undone], object],
+        **how: Unpack[OptimisticOptions],
+    ) -> Optimistic:
+        """Call `apply()`, submit an event, and call `rollback(why)`, once, if it fails, dies, or is undone.
+
+        `undone_by`: classes of events that undo it. `via`: where `rollback` and `confirm` run. See the guide.
+        """
+        return self._optimism.begin(event, apply, rollback, how)
+
     def transaction(self) -> OpenTransaction:
         """The app's rows and events in one commit: `with bus.transaction() as tx`, or `async with`."""
         return OpenTransaction(self._attachment.engine, self._publishing.drafter, self._publishing.tell_all)
 
-    @contextmanager
-    def recorded(self) -> Generator[list[Any], None, None]:
+    def recorded(self) -> AbstractContextManager[list[Any]]:
         """The events stored by this process while the block runs, in commit order, handlers' included."""
-        seen: list[Any] = []
-        positions: list[int] = []
-        one_at_a_time = Lock()
-        engine = self._attachment.engine()
-
-        def record(appended: Appended) -> None:
-            # Threads report what they stored after their commit, so a later commit can be reported first.
-            with one_at_a_time:
-                place = bisect(positions, appended.receipt.position)
-                positions.insert(place, appended.receipt.position)
-                seen.insert(place, appended.draft.event)
-
-        engine.recorders.append(record)
-        try:
-            yield seen
-        finally:
-            engine.recorders.remove(record)
+        return recorded(self._attachment.engine())
 
     # -- handlers ----------------------------------------------------------------------------------
     def _apply(self, declaration: Declaration) -> Registration:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from eventbus.clock import Deadline, from_iso
@@ -93,7 +94,7 @@ class Following:
                 return status
             left = deadline.left(POLL)
             if not left:
-                raise _late(which, name, status, deadline.seconds)
+                raise self._late(which, name, status, deadline.seconds)
             progress.wait(version, left)
 
     async def wait_async(self, which: str | int | Receipt, name: str, timeout: float | None) -> DeliveryStatus:
@@ -108,8 +109,25 @@ class Following:
                 return status
             left = deadline.left(POLL)
             if not left:
-                raise _late(which, name, status, deadline.seconds)
+                raise await off_the_loop(partial(self._late, which, name, status, deadline.seconds))
             await progress.wait_async(version, left)
+
+    def _late(self, which: str | int | Receipt, name: str, status: DeliveryStatus, timeout: float) -> WaitTimeout:
+        position = which.position if isinstance(which, Receipt) else which
+        hint = f"It is {status}" + (f", last error: {status.error}." if status.error else ".")
+        return WaitTimeout(f"Event {position} was not handled by {name!r}", timeout, f"{hint} {self._standing(name)}")
+
+    def _standing(self, name: str) -> str:
+        """Why a subscription does not go on, if that is known, and what to do."""
+        with self._engine.storage.reading() as connection:
+            rows = [row for row in subscriptions.named(connection, name) if row.state != "building"]
+            owner = subscriptions.owner(connection, rows[-1].id) if rows else None
+        if rows and rows[-1].state in subscriptions.STANDING:
+            reason = rows[-1].state_reason
+            return f"The subscription is {rows[-1].state}" + (f": {reason}." if reason else "; resume() it.")
+        if rows and owner is None and self._engine.definitions.owner(rows[-1].id) is None:
+            return "No process delivers it, and no handler is declared for it in this one."
+        return ""
 
     def _deadline(self, timeout: float | None) -> Deadline:
         check_timeout(timeout)
@@ -196,9 +214,3 @@ def check_timeout(timeout: object) -> None:
         raise TypeError(f"timeout= is a number of seconds, or None for no end, not {timeout!r}.")
     if not timeout >= 0:
         raise ValueError(f"timeout= is at least 0 seconds, not {timeout!r}.")
-
-
-def _late(which: str | int | Receipt, name: str, status: DeliveryStatus, timeout: float) -> WaitTimeout:
-    position = which.position if isinstance(which, Receipt) else which
-    hint = f"It is {status}" + (f", last error: {status.error}." if status.error else ".")
-    return WaitTimeout(f"Event {position} was not handled by {name!r}", timeout, hint)

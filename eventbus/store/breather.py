@@ -11,14 +11,11 @@ has lent here, has the log open as well.
 
 from __future__ import annotations
 
-import math
-
 from eventbus.clock import Bell, Clock
 from eventbus.store.holders import is_shared
 
-BUSY_SECONDS = (
-    0.1  # with the rest no longer than others look every 25 ms (sqliteDefaultBusyCallback in SQLite's main.c)
-)
+# With the rest as long as others look at least every 25 ms (sqliteDefaultBusyCallback in SQLite's main.c).
+BUSY_SECONDS = 0.102
 REST_SECONDS = 0.026
 ENOUGH = 0.35  # of the time free: then one of the first twelve looks is in time in 99 of 100 cases
 
@@ -28,26 +25,27 @@ class Breather:
 
     def __init__(self, path: str | None, clock: Clock) -> None:
         self._path, self._clock = path, clock
-        self._since = -math.inf  # when it was last free for long
+        self._since = 0.0  # when it was last free for long
         self._free = 0.0  # seconds since then
-        self._ended = -math.inf
+        self._began = self._ended = 0.0
         self.rests = 0
 
     def begin(self, *, lent: bool) -> None:
         """Rest, if it is time and somebody may wait. `lent`: a connection of this process is not the bus's own."""
-        now = self._clock.monotonic()
+        now, length = self._clock.monotonic(), self._ended - self._began  # the next one may take as long as the last
         free = now - self._ended
+        self._began = now
         if free >= REST_SECONDS:
             self._since, self._free = now, 0.0
             return
         self._free += free
         busy = now - self._since
-        if busy < BUSY_SECONDS or self._path is None:
+        if busy + length < BUSY_SECONDS or self._path is None:
             return
         if self._free < ENOUGH * busy and (lent or is_shared(self._path)):
             self.rests += 1
             self._clock.wait(Bell(), REST_SECONDS)
-            now = self._clock.monotonic()
+            self._began = now = self._clock.monotonic()
         self._since, self._free = now, 0.0
 
     def end(self) -> None:

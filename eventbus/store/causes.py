@@ -28,13 +28,14 @@ _CHAIN = (
     " SELECT t.name, chain.id, chain.position FROM chain JOIN eventbus_types t ON t.id = type_id ORDER BY n DESC"
 )
 _FOLLOWING = (
-    "WITH RECURSIVE tree(id) AS (SELECT ? UNION SELECT e.id FROM tree JOIN eventbus_events e ON e.causation_id = tree.id"
-    " LIMIT ?) SELECT position FROM tree JOIN eventbus_events USING (id) ORDER BY position"
+    "WITH RECURSIVE tree(id) AS (SELECT ? UNION SELECT e.id FROM tree"
+    " JOIN eventbus_events e ON e.causation_id = tree.id LIMIT ?)"
+    " SELECT position FROM tree JOIN eventbus_events USING (id) ORDER BY position"
 )
 
 
 class Causes:
-    """How long the chains are that were appended to last; used inside write transactions, so by one thread at a time."""
+    """How long the chains are that were appended to last; used inside write transactions, by one thread at a time."""
 
     def __init__(self) -> None:
         self._lengths: dict[str, int] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,8 +20,8 @@ _COUNT = (
 _HEAD = "SELECT coalesce(max(position), 0) FROM eventbus_events"
 _BEYOND = "SELECT position FROM eventbus_deliveries WHERE subscription_id = ? AND position > ?"
 _FIRST_TO_COME = (
-    "SELECT min(position) FROM eventbus_events WHERE position > ? AND type_id IN ({}) AND position NOT IN"
-    " (SELECT position FROM eventbus_deliveries WHERE subscription_id = ?)"
+    "SELECT position FROM eventbus_events WHERE position > ? AND type_id IN ({}) AND position NOT IN"
+    " (SELECT value FROM json_each(?)) ORDER BY position LIMIT 1"
 )
 _TRYING = "SELECT min(position) FROM eventbus_deliveries WHERE subscription_id = ? AND state IN ('retrying', 'waiting')"
 _TIME = "SELECT time FROM eventbus_events WHERE position = ?"
@@ -114,18 +115,18 @@ def _lag(
     oldest = [position for (position,) in connection.execute(_TRYING, (row.id,)) if position is not None]
     if events:
         first = min(first for count, first in to_come.values() if count)
-        oldest.append(_first_to_come(connection, row, floors) or first if first in apart else first)
+        oldest.append(_first_to_come(connection, floors, apart) or first if first in apart else first)
     return Lag(events, _time(connection, min(oldest)) if oldest else None)
 
 
-def _first_to_come(connection: sqlite3.Connection, row: SubscriptionRow, floors: Mapping[int, list[int]]) -> int | None:
-    """The first that has no delivery of its own."""
+def _first_to_come(connection: sqlite3.Connection, floors: Mapping[int, list[int]], apart: set[int]) -> int | None:
+    """The first that is not settled and has no delivery of its own."""
     found: list[int] = []
     for floor, types in floors.items():
         statement = _FIRST_TO_COME.format(", ".join("?" * len(types)))
-        (position,) = connection.execute(statement, (floor, *types, row.id)).fetchone()
-        if position is not None:
-            found.append(position)
+        first = connection.execute(statement, (floor, *types, json.dumps(sorted(apart)))).fetchone()
+        if first is not None:
+            found.append(first[0])
     return min(found, default=None)
 
 

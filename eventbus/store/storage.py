@@ -243,7 +243,7 @@ class Storage:
                 self.turnstile.leave(turn)
 
     def end_delivery(self) -> None:
-        """Take the transaction of a durable handler away, if one is open: the bus closes, and it did not end in time."""
+        """Take the transaction of a durable handler away, if one is open: the bus closes, and there is no time left."""
         self._watch.expire()
 
     def commit_guest(self, guest: Guest) -> None:

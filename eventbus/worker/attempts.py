@@ -26,7 +26,6 @@ from eventbus.threads import is_ctrl_c
 from eventbus.worker.lane import Job
 
 
-
 class Awaited(Protocol):
     """Something of the app's that delivery waits for: an event with its handler, or a schedule's factory."""
 

@@ -51,7 +51,7 @@ class SocketEar:
             return self._ends.watch(pids)
         except ProcessLookupError:
             self.poke()  # to have another look at who is there
-            return True
+            return False
 
     def listen(self, timeout: float | None) -> bool:
         """Wait at most `timeout` seconds for a datagram or an end, and take all datagrams that are there."""
