@@ -13,7 +13,7 @@ import pytest
 from bus_stage import PATIENCE, Recorder
 from delivery_stage import ONCE, Notes, failing, standing_still
 from optimistic_stage import Ordered, Orders, Rejected, Reserved, Window, reject, reserve
-from test_several_processes import HEAD, Child
+from process_stage import HEAD, Child
 
 from eventbus import Context, Envelope, EventBus, InvalidEvent, Retry
 from eventbus.bus import Undone

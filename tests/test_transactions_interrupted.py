@@ -44,6 +44,7 @@ def interrupted(action: Callable[[], object], nth: int) -> bool:
                 sys.setprofile(None)
                 raise KeyboardInterrupt
 
+    gc.disable()  # what others do when it runs is no chance of ours
     sys.setprofile(watch)
     try:
         action()
@@ -51,6 +52,7 @@ def interrupted(action: Callable[[], object], nth: int) -> bool:
         return True
     finally:
         sys.setprofile(None)
+        gc.enable()
     return False
 
 

@@ -9,14 +9,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from eventbus.bus.attaching import Attachment, after
-from eventbus.bus.following import DeliveryStatus, Following
+from eventbus.bus.follows import Follows
 from eventbus.bus.ingesting import Ingesting, Ingests
 from eventbus.bus.judging import Undone
 from eventbus.bus.log_view import LogView
 from eventbus.bus.optimistic import Optimism, Optimistic, OptimisticOptions
 from eventbus.bus.plugged import Plugged
 from eventbus.bus.publishing import Publishing
-from eventbus.bus.readers import ProjectionView, Subscription, Subscriptions, name_of
+from eventbus.bus.readers import ProjectionView, Subscription, Subscriptions
 from eventbus.bus.recorded import recorded
 from eventbus.bus.scheduling import Scheduling, Timed
 from eventbus.bus.settings import app_folder, check_settings, source_of
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 CLOSE_SECONDS = 5.0
 
 
-class EventBus(Ingests, Timed, Handlers):
+class EventBus(Follows, Ingests, Timed, Handlers):
     """Publish and subscribe within one application, backed by a local log.
 
     Making one touches nothing: the file is opened, or created with mode 0600, by its first use. Without
@@ -316,30 +316,6 @@ class EventBus(Ingests, Timed, Handlers):
         told. `name`: the source of its events. Raises EventBusError or a LogError.
         """
         return self._attachment.read_outbox(path, poll=poll, name=name)
-
-    def status(self, which: str | int | Receipt) -> dict[str, DeliveryStatus]:
-        """What has become of an event (its id, position or receipt), for each subscription and projection."""
-        return Following(self._attachment.engine()).status(which)
-
-    def wait_for(self, which: str | int | Receipt, subscription: object, timeout: float | None = 5.0) -> DeliveryStatus:
-        """Block until an event is settled for a subscription or projection, at most `timeout` seconds (None: no end).
-
-        Returns "handled", "discarded", "dead", "held" (behind a dead one) or "not_applicable"; raises WaitTimeout.
-        """
-        refuse_in_transaction(self._attachment.attached, "wait_for", "Wait after the with block.")
-        refuse_on_a_loop("wait_for", "await bus.wait_for_async(...)")
-        engine = self._attachment.engine()
-        engine.settle()
-        return Following(engine).wait(which, name_of(subscription), timeout)
-
-    async def wait_for_async(
-        self, which: str | int | Receipt, subscription: object, timeout: float | None = 5.0
-    ) -> DeliveryStatus:
-        """`wait_for` without blocking the loop."""
-        refuse_in_transaction(self._attachment.attached, "wait_for_async", "Wait after the with block.")
-        engine = await off_the_loop(self._attachment.engine, "open")
-        await off_the_loop(engine.settle)
-        return await Following(engine).wait_async(which, name_of(subscription), timeout)
 
     # -- running -----------------------------------------------------------------------------------
     def start(self) -> None:

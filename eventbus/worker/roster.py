@@ -92,7 +92,7 @@ class Roster:
             return False
         if self.reload_changed():
             return False
-        now = self._clock.time()  # what is another process's now is looked at again later, and not waited for
+        now = self._clock.monotonic()  # what is another process's now is looked at again later, and not waited for
         lanes = self._rounds.lanes.items()
         return not any(
             row_id in self._reload and (self._reload[row_id] <= now or not lane.lost) for row_id, lane in lanes

@@ -10,12 +10,13 @@ import asyncio
 import itertools
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from workload import Diary, deposited, lines
 
 from eventbus import EventBus
+from eventbus.errors import BusClosed
 from eventbus.events import Receipt
 
 BATCH = 5
@@ -62,7 +63,7 @@ class Clerks:
         for key in (*again, TAKEN_OVER):
             self._said.write(key)
         for work in (lambda: self._repeat(again), lambda: self._work("a"), lambda: self._work("b"), self._loop):
-            threading.Thread(target=work, daemon=True).start()
+            threading.Thread(target=self._until_closed, args=(work,), daemon=True).start()
 
     def say(self, key: str) -> None:
         """Publish what this key means, here and now."""
@@ -90,6 +91,12 @@ class Clerks:
         """Close the diaries."""
         self._said.close()
         self._stored.close()
+
+    def _until_closed(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BusClosed:
+            return
 
     async def _say_async(self, key: str, way: str) -> None:
         if way == "rows_async":

@@ -21,7 +21,7 @@ class Fleet:
     """So many processes; where one is killed the next one begins at once."""
 
     def __init__(self, folder: Path, size: int) -> None:
-        self.kills = self.stops = 0
+        self.kills = self.stops = self.closes = 0
         self.lives = [0] * size
         self._trouble = folder / "stderr.txt"
         self._processes: dict[int, int] = {}
@@ -65,20 +65,16 @@ class Fleet:
 
     def kill(self, *slots: int, again: bool = True) -> None:
         """SIGKILL; ending in any other way is an error of its own. Then the next life begins."""
-        processes = [self._processes.pop(slot) for slot in slots]
-        for process in processes:
-            os.kill(process, signal.SIGKILL)
-        for process in processes:
-            self._tell(f"bury {process}")
-            self._until(lambda process=process: process in self._buried, "it is buried")  # type: ignore[misc]
-            code = self._buried.pop(process)
-            assert code == -signal.SIGKILL, f"a process ended by itself, {code}: {self.complaints()}"
         self.kills += len(slots)
-        for slot in slots:
-            self._up.discard(slot)
-            self.lives[slot] += 1
-            if again:
-                self._begin(slot)
+        self._end(slots, signal.SIGKILL, -signal.SIGKILL)
+        for slot in slots if again else ():
+            self._begin(slot)
+
+    def close(self, slot: int) -> None:
+        """SIGTERM: it closes its bus and ends, and hands over what it delivered. Then the next life begins."""
+        self.closes += 1
+        self._end((slot,), signal.SIGTERM, 0)
+        self._begin(slot)
 
     def stop(self, slot: int, seconds: float) -> None:
         """SIGSTOP: for so long it holds all it has, and does nothing."""
@@ -89,6 +85,19 @@ class Fleet:
     def go_on(self, slot: int) -> None:
         """SIGCONT."""
         os.kill(self._processes[slot], signal.SIGCONT)
+
+    def _end(self, slots: tuple[int, ...], how: signal.Signals, expected: int) -> None:
+        processes = [self._processes.pop(slot) for slot in slots]
+        for process in processes:
+            os.kill(process, how)
+        for process in processes:
+            self._tell(f"bury {process}")
+            self._until(lambda process=process: process in self._buried, "it is buried")  # type: ignore[misc]
+            code = self._buried.pop(process)
+            assert code == expected, f"a process ended with {code}, not {expected}: {self.complaints()}"
+        for slot in slots:
+            self._up.discard(slot)
+            self.lives[slot] += 1
 
     def _begin(self, slot: int) -> None:
         self._tell(f"live {slot} {self.lives[slot]}")

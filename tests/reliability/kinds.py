@@ -1,7 +1,10 @@
 """Every kind of subscription, as a table: what the processes of the storm deliver, and how each is judged afterwards.
 
-A new kind of delivery is one more line in KINDS. What goes wrong follows from the event's amount, so that a person can
-mend a delivery by editing it; what fails at random fails in one process and not in the next.
+A new kind of delivery is one more line in KINDS: what `subscribe` is told, what goes wrong, in which order effects are
+to be. One whose handler takes something else than (event, ctx) needs a case in `Declared._handler`.
+
+What goes wrong follows from the event's amount, so that a person can mend a delivery by editing it; what fails at
+random fails in one process and not in the next.
 """
 
 from __future__ import annotations

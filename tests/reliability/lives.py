@@ -29,7 +29,9 @@ logging.getLogger("eventbus.delivery").disabled = True  # the handlers fail on p
 
 
 def live(folder: Path, slot: str, number: int) -> None:
-    """Publish and deliver until killed."""
+    """Publish and deliver until killed, or until SIGTERM, which closes."""
+    closing = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: closing.set())
     life = f"{slot}.{number}"
     again = unanswered(folder, slot, number)
     chance = random.Random(life)
@@ -41,7 +43,9 @@ def live(folder: Path, slot: str, number: int) -> None:
     os.write(sys.stdout.fileno(), f"up {slot}\n".encode())
     if chance.random() < REBUILDS:
         bus.projections[Balances].rebuild()
-    threading.Event().wait()
+    closing.wait()
+    bus.close()
+    sys.exit()
 
 
 def main(folder: Path) -> None:

@@ -39,6 +39,7 @@ class Storm:
             self._kill_all: 4,
             self._stop_and_go_on: 10,
             self._stop_and_kill: 10,
+            self._close: 5,
         }
 
     def rage(self, kills: int) -> None:
@@ -79,6 +80,10 @@ class Storm:
         self._fleet.stop(slot, self._chance.uniform(0.02, 0.5))
         self._fleet.kill(slot)
 
+    def _close(self, slot: int) -> None:
+        self._fleet.wait_until_up(slot)
+        self._fleet.close(slot)
+
 
 def settle(bus: EventBus, visitor: Visitor) -> None:
     """Have everything delivered, by handlers that are mended; what is dead by then is tried again."""
@@ -117,6 +122,7 @@ def storm(folder: Path, kills: int, seed: int) -> dict[str, float]:
     return {
         "kills": fleet.kills,
         "stops": fleet.stops,
+        "closes": fleet.closes,
         "takeovers": epochs,
         "accounts": visitor.reader.looks,
         **figures,
