@@ -47,7 +47,8 @@ class Bundle(Item):
         """What its handler is told: the last event's envelope and the highest attempt."""
         last = items[-1]
         attempt = max(item.attempt for item in items)
-        return cls(last.envelope, last.position, last.key, attempt, parked=last.parked, items=items)
+        name = last.subscription
+        return cls(last.envelope, last.position, last.key, attempt, parked=last.parked, subscription=name, items=items)
 
 
 @attrs.frozen

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
+from cli_stage import run
 from delivery_stage import Counted, Notes, Oops, Placed, accounted, standing_still
 
 from eventbus import Breaker, EventBus, EventDefinitionError, Retry
+from eventbus.clock import iso
 from eventbus.retry import fixed
 from eventbus.technical import CircuitClosed, CircuitOpened
 from eventbus.testing import FakeClock
@@ -167,6 +172,20 @@ def test_lists_behind_a_breaker_wait_and_come_back() -> None:
         clock.advance(30)
         bus.drain()
         assert sorted(numbers) == list(range(10))
+
+
+def test_people_see_an_open_breaker_and_when_it_is_looked_at_again(tmp_path: Path) -> None:
+    path, downstream = tmp_path / "log.db", Downstream()
+    clock = FakeClock(time.time())
+    with behind(standing_still(path, clock), downstream, breaker=evolve(BREAKER, seconds=3600.0)) as bus:
+        bus.publish_many([Counted(number) for number in range(5)])
+        bus.drain()
+    out = run("subscriptions", path).out
+    assert re.search(r"^mail +open +2 .* in (59 min|1 h)", out, re.M)
+    assert "ConnectionError: it is away" in out
+    (record,) = run("subscriptions", path, "--json").records
+    assert (record["breaker"]["name"], record["breaker"]["state"]) == ("mail", "open")
+    assert record["breaker"]["until"] == iso(clock.time() + 3600)
 
 
 def test_what_is_no_breaker_is_refused() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from eventbus.bus.changing import Optimistic
 from eventbus.bus.event_bus import EventBus
 from eventbus.bus.judging import Undone
-from eventbus.bus.optimistic import Optimistic
 
 __all__ = ["EventBus", "Optimistic", "Undone"]

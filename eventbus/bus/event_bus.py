@@ -9,11 +9,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from eventbus.bus.attaching import Attachment, after
+from eventbus.bus.changing import Optimistic
 from eventbus.bus.follows import Follows
 from eventbus.bus.ingesting import Ingesting, Ingests
 from eventbus.bus.judging import Undone
 from eventbus.bus.log_view import LogView
-from eventbus.bus.optimistic import Optimism, Optimistic, OptimisticOptions
+from eventbus.bus.optimistic import Optimism, OptimisticOptions
 from eventbus.bus.plugged import Plugged
 from eventbus.bus.publishing import Publishing
 from eventbus.bus.readers import ProjectionView, Subscription, Subscriptions

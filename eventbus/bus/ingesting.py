@@ -186,6 +186,7 @@ class Ingesting:
             correlation_id=how.get("correlation_id"),
             causation_id=how.get("causation_id"),
         )
+        draft.unbounded = True  # another log's history may come all at once
         return draft, order
 
     def _metadata(self, event: object, id: str, order: Order | None, given: Any) -> Any:

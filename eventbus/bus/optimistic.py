@@ -8,17 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eventbus.bus.attaching import Attachment
-from eventbus.bus.following import DeliveryStatus, Following, check_timeout
-from eventbus.bus.judging import State, Undone, Verdict, judge
+from eventbus.bus.changing import Change, Optimistic
+from eventbus.bus.following import DeliveryStatus, Following
+from eventbus.bus.judging import Undone, Verdict, judge
 from eventbus.bus.log_view import LogView
 from eventbus.bus.readers import name_of
-from eventbus.bus.transacting import refuse_in_transaction, refuse_on_a_loop
+from eventbus.bus.transacting import refuse_in_transaction
 from eventbus.delivery import message
 from eventbus.dispatch import LiveFailure
 from eventbus.engine import Engine
-from eventbus.errors import BusClosed, EventBusError, WaitTimeout, WouldDeadlock
+from eventbus.errors import BusClosed, EventBusError
 from eventbus.events import Envelope, Receipt
-from eventbus.handlers import LiveDeclaration, Registration, Target, qualified_name
+from eventbus.handlers import LiveDeclaration, Target, qualified_name
 from eventbus.handlers.declarations import check_targets
 from eventbus.store import causes
 from eventbus.store.drafter import PublishOptions, check_options
@@ -46,55 +47,10 @@ class OptimisticOptions(PublishOptions, total=False):
     via: Via | None
 
 
-class Optimistic:
-    """A change that was applied before its event was handled: its `state`, the `receipt` once there is one, and,
-    when it is rolled back, `why`. It is followed until it is settled, or closed, or the bus is."""
-
-    def __init__(self, event: object, via: Via | None) -> None:
-        self.event = event
-        self.state: State = "applied"
-        self.receipt: Receipt | None = None
-        self.why: Undone | None = None
-        self._via = via
-        self._lock = threading.Lock()
-        self._engine: Engine | None = None
-        self._callbacks: tuple[Callable[[Undone], object], Callable[[], object] | None] | None = None
-        self._wakers: list[Registration] = []
-        self._is_over = threading.Event()
-
-    def __repr__(self) -> str:
-        return f"<Optimistic {type(self.event).__name__} {self.state}>"
-
-    def wait(self, timeout: float | None = 5.0) -> State:
-        """Block until it is "confirmed" or "rolled back", at most `timeout` seconds; "applied" once it was closed.
-
-        What is called on the bus's own thread has run by then. Raises WaitTimeout, and WouldDeadlock on a loop.
-        """
-        refuse_on_a_loop("wait", "await asyncio.to_thread(change.wait)")
-        check_timeout(timeout)
-        if self._engine is not None and self._engine.is_telling_here:
-            raise WouldDeadlock("wait was called by a live handler, and waits for its end.", hint="Use confirm=.")
-        if not self._is_over.wait(timeout):
-            raise WaitTimeout("A change was neither confirmed nor rolled back", timeout or 0.0)
-        return self.state
-
-    def close(self) -> None:
-        """Follow it no more: it stays as it is, and nothing is called any more."""
-        with self._lock:
-            self._callbacks = None
-        self._end()
-
-    def _end(self) -> None:
-        for each in self._wakers:
-            each.close()
-        self._wakers.clear()
-        self._is_over.set()
-
-
 class _Watched:
     """What is known of one change whose event is stored."""
 
-    def __init__(self, change: Optimistic, receipt: Receipt, how: OptimisticOptions) -> None:
+    def __init__(self, change: Change, receipt: Receipt, how: OptimisticOptions) -> None:
         self.change, self.receipt = change, receipt
         self.targets = _targets(how)
         self._undoes = how.get("undoes")
@@ -177,35 +133,38 @@ class Optimism:
         check_options("optimistic", publish)
         targets = _targets(options)
         [name_of(each) for each in options.get("subscriptions") or ()]
-        change = Optimistic(event, options.get("via"))
-        change._callbacks = rollback, options.get("confirm")
+        change = Change(event, rollback, options.get("confirm"), options.get("via"))
         apply()
         try:
             if targets:
-                waker = LiveDeclaration(tuple(targets), lambda _: self._wake(), 0, False, None)
-                change._wakers.append(self._attachment.live.connect(waker))
+                waker = LiveDeclaration(tuple(targets), self._woken, 0, False, None)
+                change.wakers.append(self._attachment.live.connect(waker))
             future = self._submit(event, **publish)
         except BaseException as error:
             self._settle(change, Undone("not stored", error=_said(error)), None)
             raise
         future.add_done_callback(lambda done: self._stored(change, done, options))
-        return change
+        return Optimistic(change)
 
-    def _stored(self, change: Optimistic, future: Future[Receipt], options: OptimisticOptions) -> None:
+    def _stored(self, change: Change, future: Future[Receipt], options: OptimisticOptions) -> None:
         error = future.exception()
         if error is not None:
             self._settle(change, Undone("not stored", error=_said(error)), None)
             return
         change.receipt = receipt = future.result()
-        if not receipt.position or change._callbacks is None:  # a replay stores nothing; or it was closed meanwhile
-            change._end()
+        if not (receipt.position and change.is_open):  # a replay stores nothing; or it was closed meanwhile
+            change.end()
             return
-        change._engine = self._attachment.attached
+        change.engine = self._attachment.attached
         with self._lock:
             self._open.append(_Watched(change, receipt, options))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="eventbus-optimistic", daemon=True)
                 self._thread.start()
+        self._wake()
+
+    def _woken(self, event: object) -> None:
+        """What may undo a change was published here."""
         self._wake()
 
     def _wake(self) -> None:
@@ -221,7 +180,7 @@ class Optimism:
         """Look at all that is open, and wait for news; False once nothing is."""
         engine = self._attachment.attached
         with self._lock:
-            self._open = [each for each in self._open if each.change._callbacks is not None]
+            self._open = [each for each in self._open if each.change.is_open]
             if not self._open or engine is None:
                 self._thread = None
                 return False
@@ -248,25 +207,18 @@ class Optimism:
         return verdict is not None
 
     # -- the end of one ----------------------------------------------------------------------------
-    def _settle(self, change: Optimistic, verdict: Verdict, engine: Engine | None) -> None:
+    def _settle(self, change: Change, verdict: Verdict, engine: Engine | None) -> None:
         """Once: note what has become of it, and call what the app gave for that."""
-        with change._lock:
-            callbacks, change._callbacks = change._callbacks, None
-            if callbacks is None:
-                return
-            if isinstance(verdict, Undone):
-                change.state, change.why = "rolled back", verdict
-            else:
-                change.state = verdict
-        rollback, confirm = callbacks
+        if not change.settle(verdict):
+            return
         if isinstance(verdict, Undone):
-            self._call(change, rollback, lambda: rollback(verdict), engine)
-        elif confirm is not None:
-            self._call(change, confirm, confirm, engine)
+            self._call(change, change.rollback, lambda: change.rollback(verdict), engine)
+        elif change.confirm is not None:
+            self._call(change, change.confirm, change.confirm, engine)
         else:
-            change._end()
+            change.end()
 
-    def _call(self, change: Optimistic, named: object, call: Callable[[], object], engine: Engine | None) -> None:
+    def _call(self, change: Change, named: object, call: Callable[[], object], engine: Engine | None) -> None:
         """Where `via` says, else on the dispatch thread, which is where this runs if there is no `engine`."""
 
         def thunk() -> None:
@@ -281,19 +233,21 @@ class Optimism:
             try:
                 thunk()
             finally:
-                change._end()
+                change.end()
 
-        if change._via is None:
-            (then_end if engine is None else lambda: engine.later(then_end))()
-            return
-        try:
-            change._via(thunk)
-        except Exception as error:  # the window is gone
-            self._report(change, named, error)
-        finally:
-            change._end()
+        if change.via is not None:
+            try:
+                change.via(thunk)
+            except Exception as error:  # the window is gone
+                self._report(change, named, error)
+            finally:
+                change.end()
+        elif engine is None:
+            then_end()
+        else:
+            engine.later(then_end)
 
-    def _report(self, change: Optimistic, named: object, error: BaseException) -> None:
+    def _report(self, change: Change, named: object, error: BaseException) -> None:
         """As for a live handler: logged, told as HandlerFailed, and with errors="raise" raised from drain or close."""
         handler = qualified_name(named)
         _log.error("%s failed on %r", handler, change, exc_info=error)

@@ -8,17 +8,27 @@ from typing import Any
 import attrs
 import click
 
+from eventbus.breaker import CLOSED
 from eventbus.cli.loading import bus_option, declared_names
 from eventbus.cli.place import Look, given, locate, on_a_log
 from eventbus.cli.screen import Cell, Column, Screen, Style
 from eventbus.cli.show import titled
 from eventbus.cli.spelling import due
 from eventbus.cli.units import number, span, stored_time
+from eventbus.clock import iso
 from eventbus.store import viewing
 from eventbus.store.holders import is_delivered
 from eventbus.store.viewing import SubscriptionView
 
-STATES: dict[str, Style] = {"active": "good", "paused": "warn", "building": "warn", "failed": "bad", "orphan": "warn"}
+STATES: dict[str, Style] = {
+    "active": "good",
+    "paused": "warn",
+    "building": "warn",
+    "failed": "bad",
+    "orphan": "warn",
+    "open": "bad",
+    "half-open": "warn",
+}
 _COLUMNS = (
     Column("NAME", gives=True, keep="both"),
     Column("STATE"),
@@ -56,8 +66,26 @@ def subscriptions(file: str | None, app: str | None, as_json: bool, bus: str | N
 
 
 def state(view: SubscriptionView, declared: frozenset[str] | None) -> str:
-    """The state a person cares for: that nobody handles it comes before that it is active."""
-    return "orphan" if declared is not None and view.row.name not in declared else view.row.state
+    """The state a person cares for: that nobody handles it, or that its breaker is open, comes before active."""
+    if declared is not None and view.row.name not in declared:
+        return "orphan"
+    return view.row.state if view.circuit is None or view.row.state != "active" else view.circuit.state
+
+
+def next_due(view: SubscriptionView) -> str | None:
+    """When it goes on: behind a breaker nothing is tried before that."""
+    if view.circuit is None or view.circuit.until is None:
+        return view.next_due
+    until = iso(view.circuit.until)
+    return until if view.next_due is None else max(until, view.next_due)
+
+
+def _breaker(view: SubscriptionView) -> dict[str, Any] | None:
+    if view.row.breaker is None:
+        return None
+    circuit = view.circuit or CLOSED
+    until = None if circuit.until is None else iso(circuit.until)
+    return {"name": view.row.breaker, "state": circuit.state, "until": until, "reason": circuit.reason}
 
 
 def owner_alive(path: str, view: SubscriptionView) -> bool | None:
@@ -109,6 +137,7 @@ def _as_record(view: SubscriptionView, declared: frozenset[str] | None, now: dat
         **{name: view.counts.get(name, 0) for name in ("waiting", "retrying", "held", "dead")},
         "next_due": view.next_due,
         "last_error": view.last_error,
+        "breaker": _breaker(view),
         "order_by": row.order_by,
         "types": [attrs.asdict(match) for match in row.types],
         "owner": view.owner,
@@ -123,7 +152,7 @@ def _write(screen: Screen, path: str, found: list[SubscriptionView], declared: f
     screen.titles(layout)
     for view, row in zip(found, rows, strict=True):
         screen.row(layout, row)
-        screen.remark(view.row.state_reason or view.last_error)
+        screen.remark(view.row.state_reason or (view.circuit and view.circuit.reason) or view.last_error)
 
 
 def _cells(screen: Screen, view: SubscriptionView, declared: frozenset[str] | None) -> list[Cell]:
@@ -138,6 +167,6 @@ def _cells(screen: Screen, view: SubscriptionView, declared: frozenset[str] | No
         count_cell(view.counts.get("waiting", 0), "warn"),
         count_cell(view.counts.get("held", 0), "warn"),
         count_cell(view.counts.get("dead", 0), "bad"),
-        Cell(due(view.next_due, screen.now)),
+        Cell(due(next_due(view), screen.now)),
         Cell(row.order_by, "dim"),
     ]

@@ -207,7 +207,7 @@ class DeadLetters:
         if row is None:
             return self._drafter.draft(told)
         draft = self._drafter.draft(told, causation_id=row[1], correlation_id=row[7] or row[1])
-        draft.by_hand = True
+        draft.unbounded = True
         return draft
 
     def _checked(self, letter: DeadLetter, payload: object, check: str) -> str:

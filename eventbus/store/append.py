@@ -50,7 +50,7 @@ class Draft:
     correlation_id: str | None = None
     causation_id: str | None = None
     known_id: bool = False  # the id was chosen or derived: it may be in the log already
-    by_hand: bool = False  # a person has done it, however long the chain of causes is that it ends
+    unbounded: bool = False  # a person has done it, or another log: its chain of causes may be long
 
     def digest(self) -> bytes:
         """What an idempotency key stands for: type, version, stream and payload."""
@@ -179,7 +179,7 @@ class _Plan:
             self._keys[draft.source, draft.key] = planned
         if draft.known_id and not receipt.duplicate:
             self._ids[draft.id] = planned
-        if draft.causation_id is not None and not (receipt.duplicate or draft.by_hand):
+        if draft.causation_id is not None and not (receipt.duplicate or draft.unbounded):
             planned.causes = self._chains[draft.id] = self._causes.length(
                 self._connection, draft.type.name, draft.causation_id, self._now, self._chains
             )

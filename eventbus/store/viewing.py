@@ -15,7 +15,8 @@ from typing import Any, Literal
 import attrs
 import msgspec
 
-from eventbus.store import deliveries, lag, letters, reading, subscriptions
+from eventbus.breaker import Circuit
+from eventbus.store import breakers, deliveries, lag, letters, reading, subscriptions
 from eventbus.store.deliveries import DeliveryRow
 from eventbus.store.lag import Lag, Reader
 from eventbus.store.letters import Wanted
@@ -93,6 +94,7 @@ class SubscriptionView:
     counts: dict[str, int]  # deliveries by state
     next_due: str | None
     last_error: str | None
+    circuit: Circuit | None = None  # of its breaker, unless that is closed
 
 
 @attrs.frozen
@@ -232,7 +234,13 @@ def _viewed(connection: sqlite3.Connection, row: SubscriptionRow, lag: Lag, rest
         counts={str(state): count for state, count in deliveries.counts(connection, row.id).items()},
         next_due=next_due,
         last_error=deliveries.last_error(connection, row.id),
+        circuit=_circuit(connection, row),
     )
+
+
+def _circuit(connection: sqlite3.Connection, row: SubscriptionRow) -> Circuit | None:
+    circuit = None if row.breaker is None else breakers.one(connection, row.breaker)
+    return None if circuit is None or circuit.state == "closed" else circuit
 
 
 def lag_of(connection: sqlite3.Connection, row: SubscriptionRow) -> Lag:
