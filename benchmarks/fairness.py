@@ -45,15 +45,17 @@ def saturate(path: str, durability: Durability, how: str) -> None:
         counts, stop = itertools.count(), threading.Event()
         threads = [threading.Thread(target=_publish, args=(bus, how, counts, stop)) for _ in range(_threads(how))]
         bus.publish(Noted(0))
-        began, before = time.monotonic(), bus.log.head
+        began = time.monotonic()
         for thread in threads:
             thread.start()
-        print("up", flush=True)
-        sys.stdin.readline()
-        print((next(counts)) / (time.monotonic() - began), before, flush=True)
-        stop.set()
-        for thread in threads:
-            thread.join()
+        try:
+            print("up", flush=True)
+            sys.stdin.readline()
+            print(next(counts) / (time.monotonic() - began), flush=True)
+        finally:  # also where nobody reads any more
+            stop.set()
+            for thread in threads:
+                thread.join()
 
 
 def _threads(how: str) -> int:
@@ -93,7 +95,7 @@ def measure(path: str, durability: Durability, how: str, what: str, seconds: flo
                 write()
                 assert publisher.stdout.readline() == "up\n"
                 waited, failed = _waits(write, seconds)
-        rate = float(publisher.communicate("stop\n")[0].split()[0])
+        rate = float(publisher.communicate("stop\n")[0])
     told = f"{durability:8} {how:13} {what:8} publisher {rate:8,.0f} events/s"
     if waited:
         found = statistics.quantiles(waited, n=100, method="inclusive")

@@ -98,9 +98,12 @@ class Every:
         asked = _utc(after) + _TICK
         while True:
             try:
-                found = float(trigger.get_next_fire_time(None, asked).timestamp())
+                following = trigger.get_next_fire_time(None, asked)
             except (ValueError, OverflowError):  # after the year 9999
                 return None
+            if following is None:
+                return None
+            found = float(following.timestamp())
             if found > after:
                 return found
             asked += _TICK  # it was rounded down
@@ -170,7 +173,8 @@ class Cron:
             if best is not None and found > _wall(best, zone) + timedelta(seconds=near):
                 return best
             later = [each for each in self._times(found, zone) if each > after]
-            best = min([*later, *([] if best is None else [best])], default=None)
+            if later:
+                best = min(later) if best is None else min(best, *later)
             wall = found
 
     def _on_the_wall(self, after: datetime) -> datetime | None:

@@ -77,5 +77,7 @@ KINDS = {
     "parity": Kind(lambda number, stream: number % 2, {"order_by": lambda e: str(e.event.number % 2)}),
     "ledger": Kind(by_stream, TX, echoes=True),
     "log ledger": Kind(lambda number, stream: "the log", {**TX, "order_by": "log"}),
+    "lists": Kind(by_stream, {"batch": 3}),
+    "lists ledger": Kind(by_stream, {**TX, "batch": 2}),
     "pattern": Kind(by_stream, target="model.*"),
 }

@@ -217,3 +217,20 @@ def test_an_action_that_cannot_be_recorded_is_not_taken() -> None:
         with pytest.raises(InvalidEvent):
             bus.dead_letters.retry(1, reason="\ud800")
         assert positions(bus.dead_letters.list()) == [1]
+
+
+def test_a_subscription_that_held_too_much_goes_on_to_the_end_once_it_is_mended_and_resumed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("eventbus.worker.rounds.MOST_HELD", 3)
+    notes = failing()
+    with standing_still() as bus:
+        bus.subscribe("orders", Placed, handler=notes, retry=ONCE)
+        bus.publish_many([Placed("a", number) for number in range(9)])
+        bus.drain()
+        notes.fail = lambda event, ctx: None
+        bus.dead_letters.retry()
+        bus.subscriptions["orders"].resume()
+        bus.drain()
+        assert bus.subscriptions["orders"].state == "active"
+        assert notes.numbers == [0, *range(9)]

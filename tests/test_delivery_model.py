@@ -90,7 +90,21 @@ class DeliveryMachine(RuleBasedStateMachine):
             if not kind.transactional and self.calls_until_death != 0:
                 self.done[name].append(happened.number)
 
-        return handle
+        return self.of_lists(name, handle) if kind.how.get("batch") else handle
+
+    def of_lists(self, name: str, handle: Callable[[Any, Context], None]) -> Callable[[Any, Context], None]:
+        """All of a list or none of it: what is done is noted once nothing of it has failed."""
+
+        def handle_list(events: list[Any], ctx: Context) -> None:
+            before = len(self.done[name])
+            try:
+                for each in events:
+                    handle(each, ctx)
+            except BaseException:
+                del self.done[name][before:]
+                raise
+
+        return handle_list
 
     def die_at_some_call(self) -> None:
         """What is in the files at this moment is what a process that dies now leaves behind."""

@@ -135,7 +135,7 @@ class Schedules:
 
 def _name(which: str | Schedule) -> str:
     name = which.name if isinstance(which, Schedule) else which
-    if not isinstance(name, str):
+    if type(name) is not str:
         raise EventBusError(f"A schedule goes by its name, or the id of its event, not {which!r}.")
     return name
 

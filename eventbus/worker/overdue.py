@@ -98,7 +98,8 @@ def collect_strays(lane: Lane) -> None:
 
 
 def _stack(thread: int | None) -> str:
-    frame = sys._current_frames().get(thread) if thread is not None else None
+    # Its name has an underscore, and its documentation says what it is for: this.
+    frame = sys._current_frames().get(thread) if thread is not None else None  # pyright: ignore[reportPrivateUsage]
     if frame is None:
         return "(its thread has ended)"
     return "".join(traceback.format_stack(frame))

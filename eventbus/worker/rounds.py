@@ -186,7 +186,9 @@ class Rounds:
                 lane.claim = max(lane.claim, effect.item.position + CLAIM)
             if effect.row is not None and effect.row.state == "waiting":
                 self._looked = None
-        if lane.waits > MOST_HELD and not lane.paused:
+        # Only what grows is stopped: one that was mended and resumed would otherwise pause at its first success.
+        grew = any(effect.row is not None and effect.row.state in ("held", "waiting") for effect in effects)
+        if grew and lane.waits > MOST_HELD and not lane.paused:
             lane.paused = True
             self._overfull[lane.row.id] = self._clock.monotonic()
 

@@ -112,8 +112,10 @@ class Fleet:
         deadline = time.monotonic() + LONGEST
         while not is_so():
             left = deadline - time.monotonic()
-            assert left > 0, f"not within {LONGEST:g} s: {what}\n{self.complaints()}"
-            self._hear(left)
+            ended = self._nursery.poll()
+            assert ended is None, f"the nursery has ended with {ended}: {self.complaints()}"
+            assert left > 0, f"not within {LONGEST:g} s: {what}; heard {self._heard!r}\n{self.complaints()}"
+            self._hear(min(left, 1.0))
 
     def _hear(self, seconds: float) -> None:
         """Take what is said within so many seconds; returns after the first."""
@@ -135,3 +137,5 @@ class Fleet:
                 self._up.add(int(slot))
             case ["buried", process, code]:
                 self._buried[int(process)] = int(code)
+            case _:
+                raise AssertionError(f"unheard of: {words}")

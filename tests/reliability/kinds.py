@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 from workload import AGAIN, Balances, Deposited, Diary
 
-from eventbus import Context, EventBus, Retry, event, placement
+from eventbus import Breaker, Context, EventBus, Retry, event, placement
 from eventbus.events import Envelope
 
 MENDED = 1  # the amount that no handler fails on
@@ -111,6 +111,12 @@ KINDS = (
     Kind("log", _LOG, fault=_chances, key=lambda envelope: ""),
     Kind("elsewhere", {"via": "thread"}),
     Kind("step", fault=_chances, has_step=True),
+    Kind("parallel", {"concurrency": 4}, fault=_chances, echoes=True),
+    Kind("async_parallel", {"concurrency": 4}, fault=_chances, is_async=True),
+    Kind("guarded", {"breaker": Breaker(failures=3, seconds=0.05)}, fault=_chances),
+    Kind("lists", {"batch": 7}, fault=_chances),
+    Kind("parallel_lists", {"batch": 3, "concurrency": 3}, fault=_chances),
+    Kind("lists_ledger", {**_TX, "batch": 5}, fault=_chances),
     Kind("picky", {"retry": Retry(attempts=None, backoff=AGAIN, on={Void: "discard"})}, fault=_voids),
     Kind("moody", {"retry": Retry(attempts=None, backoff=AGAIN, on={Mood: "pause"})}, fault=_moods),
     Kind("doomed", {"retry": _FEW}, fault=_poisons),
@@ -163,7 +169,25 @@ class Declared:
         async def handle_later(deposited: Deposited, ctx: Context) -> None:
             handle(deposited, ctx)
 
+        if kind.how.get("batch"):
+            return self._list_handler(kind)
         return handle_later if kind.is_async else handle
+
+    def _list_handler(self, kind: Kind) -> Callable[[list[Deposited], Context], None]:
+        def handle(deposits: list[Deposited], ctx: Context) -> None:
+            positions = [envelope.position for envelope in ctx.envelopes]
+            if kind.transactional:
+                ctx.tx.executemany(
+                    "INSERT INTO effects (kind, position) VALUES (?, ?)", [(kind.name, each) for each in positions]
+                )
+            for deposited in deposits:
+                if kind.fault is not None and not self._mended:
+                    kind.fault(deposited.amount)
+            if not kind.transactional:
+                for position in positions:
+                    self.diaries[kind.name].write(position, self._life, "")
+
+        return handle
 
     def _token(self, position: int) -> str:
         token = f"{random.getrandbits(48):x}"

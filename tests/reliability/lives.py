@@ -28,6 +28,11 @@ POWER = 0.1  # of all lives sync each commit
 logging.getLogger("eventbus.delivery").disabled = True  # the handlers fail on purpose; nothing else may complain
 
 
+def say(*words: object) -> None:
+    """One line on standard output, whole: the processes share it."""
+    os.write(sys.stdout.fileno(), (" ".join(map(str, words)) + "\n").encode())
+
+
 def live(folder: Path, slot: str, number: int) -> None:
     """Publish and deliver until killed, or until SIGTERM, which closes."""
     closing = threading.Event()
@@ -40,7 +45,7 @@ def live(folder: Path, slot: str, number: int) -> None:
     Declared(bus, folder, life)
     bus.start()
     Clerks(bus, folder, life).start(again)
-    os.write(sys.stdout.fileno(), f"up {slot}\n".encode())
+    say("up", slot)
     if chance.random() < REBUILDS:
         bus.projections[Balances].rebuild()
     closing.wait()
@@ -58,11 +63,11 @@ def main(folder: Path) -> None:
                 if process == 0:
                     live(folder, slot, int(number))
                 processes.add(process)
-                print("born", slot, process, flush=True)
+                say("born", slot, process)
             case ["bury", dead]:
                 _, status = os.waitpid(int(dead), 0)
                 processes.remove(int(dead))
-                print("buried", dead, os.waitstatus_to_exitcode(status), flush=True)
+                say("buried", dead, os.waitstatus_to_exitcode(status))
     for process in processes:
         os.kill(process, signal.SIGKILL)
 

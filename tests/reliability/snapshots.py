@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from typing import Any
 
@@ -10,7 +11,7 @@ from kinds import KINDS
 
 from eventbus import EventBus
 
-_SUBSCRIPTIONS = "SELECT id, name, handled, discarded, skipped, start, cursor FROM eventbus_subscriptions"
+_SUBSCRIPTIONS = "SELECT id, name, handled, discarded, skipped, start, cursor, ahead FROM eventbus_subscriptions"
 _MATCHING = (
     "SELECT count(*) FROM eventbus_events e JOIN eventbus_types t ON t.id = e.type_id"
     " WHERE t.name = 'Deposited' AND e.position > ?"
@@ -31,7 +32,7 @@ class Account:
     handled: int
     discarded: int
     skipped: int
-    waiting: int  # beyond the cursor, without a row
+    waiting: int  # beyond the cursor, without a row and not done ahead of it
     rows: dict[str, int]  # retrying, held, dead, waiting
     matching: int
 
@@ -69,8 +70,13 @@ class Reader:
 
 
 def _account(connection: sqlite3.Connection, row: tuple[Any, ...]) -> Account:
-    id_, name, handled, discarded, skipped, start, cursor = row
+    id_, name, handled, discarded, skipped, start, cursor, ahead = row
     (matching,) = connection.execute(_MATCHING, (start,)).fetchone()
     (waiting,) = connection.execute(_MATCHING + _WITHOUT_ROW, (max(start, cursor), id_)).fetchone()
+    if done := [position for position in json.loads(ahead) if position > cursor]:
+        (settled,) = connection.execute(
+            _MATCHING + f" AND e.position IN ({', '.join(map(str, done))})", (0,)
+        ).fetchone()
+        waiting -= settled
     rows = dict(connection.execute(_ROWS, (id_,)).fetchall())
     return Account(name, handled, discarded, skipped, waiting, rows, matching)
