@@ -48,7 +48,8 @@ def live(folder: Path, slot: str, number: int) -> None:
     say("up", slot)
     if chance.random() < REBUILDS:
         bus.projections[Balances].rebuild()
-    closing.wait()
+    while not closing.wait(0.2):  # CPython may miss a signal that comes just before the main thread waits
+        pass
     bus.close()
     sys.exit()
 
