@@ -190,20 +190,22 @@ class Roster:
         self._reload[lane.row.id] = self._clock.monotonic() + REST_AFTER_TROUBLE
         if isinstance(error, LeaseLost):  # whoever has it goes on; this process stands by like any other
             lane.lost = True
-            if self._has_new_run(lane):
+            if (change := self._changed_by_a_person(lane)) is not None:
                 self._reload[lane.row.id] = 0.0
-                _log.info("%s was rewound; it goes on from there", lane.name)
+                _log.info("%s was %s; it goes on from there", lane.name, change)
                 return
             self._leases.give_up(lane.row.id)
             _log.warning("%s", error)
             return
         _log.warning("%s goes on in %g s: %s", lane.name, REST_AFTER_TROUBLE, error)
 
-    def _has_new_run(self, lane: Lane) -> bool:
-        """True if a person has rewound it: nobody else delivers it."""
+    def _changed_by_a_person(self, lane: Lane) -> str | None:
+        """What was done to its row, where nobody else delivers it: what is there now is delivered here."""
         with self._storage.reading() as connection:
             row = subscriptions.with_id(connection, lane.row.id)
-        return row is not None and row.run != lane.row.run
+        if row is None:
+            return "rebuilt or forgotten"
+        return "rewound" if row.run != lane.row.run else None
 
     def close(self) -> None:
         """Leave everything to other processes."""

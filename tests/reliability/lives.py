@@ -8,6 +8,7 @@ has ended. Standard output says `born SLOT PID`, `up SLOT` (by the new process),
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -21,6 +22,7 @@ from kinds import Declared
 from workload import Balances
 
 from eventbus import EventBus
+from eventbus.errors import BusClosed
 
 REBUILDS = 0.05  # of all lives begin with a rebuild of the projection
 POWER = 0.1  # of all lives sync each commit
@@ -47,11 +49,17 @@ def live(folder: Path, slot: str, number: int) -> None:
     Clerks(bus, folder, life).start(again)
     say("up", slot)
     if chance.random() < REBUILDS:
-        bus.projections[Balances].rebuild()
+        threading.Thread(target=rebuild, args=(bus,), daemon=True).start()
     while not closing.wait(0.2):  # CPython may miss a signal that comes just before the main thread waits
         pass
     bus.close()
     sys.exit()
+
+
+def rebuild(bus: EventBus) -> None:
+    """Rebuild the projection, beside everything else and up to the close."""
+    with contextlib.suppress(BusClosed):
+        bus.projections[Balances].rebuild()
 
 
 def main(folder: Path) -> None:
