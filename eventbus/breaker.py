@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from eventbus.clock import waits_until
 from eventbus.errors import EventDefinitionError
 from eventbus.retry import RetryLater, is_exceptions, is_seconds, is_whole, leaves
 
@@ -70,7 +71,7 @@ class Circuit:
         """When it is to be looked at again; a clock that was set back makes it no later than it was meant to be."""
         if self.until is None:
             return now
-        return min(self.until, now + max(0.0, self.until - self.since))
+        return waits_until(self.until, self.since, now)
 
     def admits(self, now: float) -> Admits:
         """What may be tried now."""

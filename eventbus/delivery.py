@@ -70,8 +70,7 @@ class Failed:
 
     def line(self) -> str:
         """The error in one line, as a listing shows it."""
-        text = f"{type(self.error).__name__}: {self.message()}"
-        return " ".join(text.split())[:500]
+        return " ".join(in_words(self.error).split())[:500]
 
     def message(self) -> str:
         """What the exception says."""
@@ -130,6 +129,11 @@ Outcome: TypeAlias = Handled | Failed | Overdue | Behind | Careful | Unloaded | 
 def message(error: BaseException) -> str:
     """What an exception says; it may also fail to say it, or call sys.exit() instead."""
     return _said(lambda: str(error)[:_LONGEST], "message")
+
+
+def in_words(error: BaseException) -> str:
+    """An exception with its class, as it is recorded and told."""
+    return f"{type(error).__name__}: {message(error)}"
 
 
 def _said(say: Callable[[], str], what: str) -> str:

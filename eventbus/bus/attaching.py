@@ -16,7 +16,7 @@ from eventbus.bus import engines
 from eventbus.bus.declaring import Declared
 from eventbus.bus.outboxes import OutboxesRead, same_file
 from eventbus.clock import Deadline
-from eventbus.delivery import message
+from eventbus.delivery import in_words
 from eventbus.dispatch import Live, LiveFailure, Place, is_exit, raisable, scheduled
 from eventbus.engine import Engine, Settings, run_all
 from eventbus.engine.emitting import emitted
@@ -244,7 +244,7 @@ class Attachment:
             handler=failure.handler,
             event_type=self.vocabulary.meet(type(failure.event)).name,
             event_id=failure.envelope.id if failure.envelope is not None else None,
-            error=f"{type(failure.error).__name__}: {message(failure.error)}",
+            error=in_words(failure.error),
             place=failure.place,
         )
         if engine is not None:

@@ -14,7 +14,7 @@ from eventbus.bus.judging import Undone, Verdict, judge
 from eventbus.bus.log_view import LogView
 from eventbus.bus.readers import name_of
 from eventbus.bus.transacting import refuse_in_transaction
-from eventbus.delivery import message
+from eventbus.delivery import in_words
 from eventbus.dispatch import LiveFailure
 from eventbus.engine import Engine
 from eventbus.errors import BusClosed, EventBusError
@@ -141,7 +141,7 @@ class Optimism:
                 change.wakers.append(self._attachment.live.connect(waker))
             future = self._submit(event, **publish)
         except BaseException as error:
-            self._settle(change, Undone("not stored", error=_said(error)), None)
+            self._settle(change, Undone("not stored", error=in_words(error)), None)
             raise
         future.add_done_callback(lambda done: self._stored(change, done, options))
         return Optimistic(change)
@@ -149,7 +149,7 @@ class Optimism:
     def _stored(self, change: Change, future: Future[Receipt], options: OptimisticOptions) -> None:
         error = future.exception()
         if error is not None:
-            self._settle(change, Undone("not stored", error=_said(error)), None)
+            self._settle(change, Undone("not stored", error=in_words(error)), None)
             return
         change.receipt = receipt = future.result()
         if not (receipt.position and change.is_open):  # a replay stores nothing; or it was closed meanwhile
@@ -268,7 +268,3 @@ def _targets(options: OptimisticOptions) -> list[Target]:
     elif options.get("undoes") is not None:
         raise EventBusError("undoes= says which of the events of undone_by= undo it.", hint="Name their classes.")
     return targets
-
-
-def _said(error: BaseException) -> str:
-    return f"{type(error).__name__}: {message(error)}"

@@ -23,7 +23,7 @@ def rewind(
     engine: Engine, row_id: int, after: After, draft: Callable[[Any], Draft], *, who: str | None, reason: str | None
 ) -> Rewind:
     """Begin a new run, in one commit with the event that says so."""
-    from eventbus.dead_letters.mending import user
+    from eventbus.people import user
 
     with engine.storage.writing() as connection:
         row = _current(connection, row_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from eventbus.dead_letters.letter import DeadLetter, Filters, Found, Which
 from eventbus.errors import EventBusError, InvalidEvent, UnknownEvent
 from eventbus.events import event_type
 from eventbus.handlers import Registration
+from eventbus.people import user
 from eventbus.store import deliveries, letters, reading, steps, subscriptions
 from eventbus.store.append import Appended, Draft
 from eventbus.store.drafter import Drafter
@@ -260,11 +260,3 @@ def _refuse_projection(row: SubscriptionRow, what: str) -> None:
             stored="not stored",
             hint="Mend its handler; it goes on from there.",
         )
-
-
-def user() -> str:
-    """Who does it, unless told: the user of this machine."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # nobody with that number, as in a container
-        return "unknown"

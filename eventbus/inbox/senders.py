@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -14,6 +13,7 @@ from eventbus.clock import from_iso
 from eventbus.errors import EventBusError
 from eventbus.inbox.intake import Intake
 from eventbus.ordering import Gap, Policy
+from eventbus.people import user
 from eventbus.store import inbox
 from eventbus.store.append import Appended
 from eventbus.store.inbox import SenderView, WaitingView
@@ -106,7 +106,7 @@ class Inbox:
             source_id = self._storage.names.source_id(connection, source)
             row = inbox.find(connection, source_id, stream or "")
             assert row is not None
-            appended = self._intake.give_up(connection, row, None, reason, who=who or _user())
+            appended = self._intake.give_up(connection, row, None, reason, who=who or user())
         self._tell(appended)
         return view.missing
 
@@ -139,11 +139,3 @@ def _waiting(view: WaitingView) -> Waiting:
         metadata=msgspec.json.decode(view.metadata) if view.metadata else {},
         payload=view.payload,
     )
-
-
-def _user() -> str:
-    """Who does it, unless told: the user of this machine."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # nobody with that number, as in a container
-        return "unknown"

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from eventbus.delivery import message
+from eventbus.delivery import in_words
 from eventbus.errors import EventBusError, InvalidEvent
 from eventbus.events import Envelope
 from eventbus.handlers import Context, Refused, SubscriptionDeclaration
@@ -59,7 +59,7 @@ class Refusals:
 
     def record(self, row: OutboxRow, source: str, path: str | None, error: BaseException) -> Draft:
         """The event that stands for a refused row."""
-        reason = error.what if isinstance(error, EventBusError) else f"{type(error).__name__}: {message(error)}"
+        reason = error.what if isinstance(error, EventBusError) else in_words(error)
         drafter = self.drafter(source, _ROOM)
         columns = {name: _storable(value, is_json=name in _JSON) for name, value in attrs.asdict(row).items()}
         position = columns.pop("position")

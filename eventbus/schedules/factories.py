@@ -7,7 +7,7 @@ from typing import cast
 
 import attrs
 
-from eventbus.delivery import message
+from eventbus.delivery import in_words
 from eventbus.errors import InvalidEvent
 from eventbus.events import is_event
 from eventbus.handlers import ScheduleDeclaration
@@ -53,7 +53,7 @@ class Made:
     @property
     def line(self) -> str:
         """The error in one line."""
-        return f"{type(self.error).__name__}: {message(self.error)}" if self.error is not None else ""
+        return in_words(self.error) if self.error is not None else ""
 
 
 def make(factory: Factory, row: ScheduleRow, plan: Plan) -> Made:

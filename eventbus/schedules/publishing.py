@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from eventbus.clock import iso
-from eventbus.delivery import message
+from eventbus.delivery import in_words
 from eventbus.errors import EventBusError, EventDefinitionError, InvalidEvent
 from eventbus.events import EventType, Vocabulary
 from eventbus.retry import Again, Retry
@@ -73,7 +73,7 @@ class Publisher:
         except Exception as error:
             if is_of_the_log(error):
                 raise
-            line = f"{type(error).__name__}: {message(error)}"
+            line = in_words(error)
             _log.error("the event %s cannot be published at its time: %s", row.name, line)
             schedules.change(connection, attrs.evolve(row, state="failed", due=None, error=line), iso(now))
             return self._missed(connection, row, due, line, now)

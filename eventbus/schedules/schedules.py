@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
@@ -11,6 +10,7 @@ import attrs
 
 from eventbus.clock import iso
 from eventbus.errors import EventBusError
+from eventbus.people import user
 from eventbus.recurrence import restored
 from eventbus.schedules.planning import first_run, moved, seconds
 from eventbus.schedules.schedule import Schedule
@@ -122,7 +122,7 @@ class Schedules:
                 raise EventBusError(f"There is no schedule {name!r} in this log.", stored="not stored")
             now = self._storage.clock.time()
             act(connection, row, now)
-            draft = self._drafter.draft(ScheduleChanged(name, action, who or _user(), reason))
+            draft = self._drafter.draft(ScheduleChanged(name, action, who or user(), reason))
             appended = self._storage.appender.append(connection, [draft], iso(now))
         self._changed()
         self._announce(appended)
@@ -138,11 +138,3 @@ def _name(which: str | Schedule) -> str:
     if type(name) is not str:
         raise EventBusError(f"A schedule goes by its name, or the id of its event, not {which!r}.")
     return name
-
-
-def _user() -> str:
-    """Who does it, unless told: the user of this machine."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # nobody with that number, as in a container
-        return "unknown"
