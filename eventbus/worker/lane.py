@@ -27,7 +27,7 @@ from eventbus.worker.work import Work
 WINDOW = 512  # events read ahead
 CLAIM = 512  # positions claimed beyond the cursor, so that a trickle of events needs no commit to claim each
 BATCH = 256  # events handed to a handler's thread at once
-CRASHES = 10  # attempts of a projection that may end with the process before it is taken for the reason
+CRASHES = 5  # attempts of a projection that may end with the process before it is taken for the reason
 MOST_HELD = 10_000  # then the subscription pauses and says so
 
 

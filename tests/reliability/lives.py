@@ -8,7 +8,6 @@ has ended. Standard output says `born SLOT PID`, `up SLOT` (by the new process),
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import random
@@ -19,10 +18,9 @@ from pathlib import Path
 
 from clerks import Clerks, unanswered
 from kinds import Declared
-from workload import Balances
+from workload import rebuild
 
 from eventbus import EventBus
-from eventbus.errors import BusClosed
 
 REBUILDS = 0.05  # of all lives begin with a rebuild of the projection
 POWER = 0.1  # of all lives sync each commit
@@ -54,12 +52,6 @@ def live(folder: Path, slot: str, number: int) -> None:
         pass
     bus.close()
     sys.exit()
-
-
-def rebuild(bus: EventBus) -> None:
-    """Rebuild the projection, beside everything else and up to the close."""
-    with contextlib.suppress(BusClosed):
-        bus.projections[Balances].rebuild()
 
 
 def main(folder: Path) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
-from workload import Balances, Diary, Ordered, declare, deposited, make_app_tables, vial
+from workload import Diary, Ordered, declare, deposited, make_app_tables, rebuild, vial
 
 from eventbus import EventBus
 from eventbus.events import Receipt
@@ -94,7 +94,7 @@ class Publishers:
     def _rebuild(self) -> None:
         for number in itertools.count(int(self._cycle)):
             if number % REBUILDS == 0:
-                self._bus.projections[Balances].rebuild()
+                rebuild(self._bus)
             self._rest.wait(PACE)
 
     def _submit(self) -> None:
