@@ -263,6 +263,8 @@ def test_query_takes_both_kinds_of_parameters_and_gives_dicts(bus):
         "ATTACH ':memory:' AS other",
         "BEGIN IMMEDIATE",
         "VACUUM",
+        "UPDATE sqlite_master SET sql = ''",
+        "UPDATE json_each SET value = 1",
     ],
 )
 def test_query_only_reads(bus, sql):
@@ -273,6 +275,17 @@ def test_query_only_reads(bus, sql):
         bus.query(sql)
     assert bus.query("SELECT count(*) AS orders FROM orders") == [{"orders": 0}]
     assert bus.publish(Placed()).position == 2
+
+
+@pytest.mark.parametrize(
+    ("sql", "first"),
+    [
+        ("SELECT value FROM json_each('[4, 7]')", {"value": 4}),
+        ("SELECT name FROM pragma_table_info('eventbus_outbox')", {"name": "position"}),
+    ],
+)
+def test_query_reads_functions_that_are_tables(bus, sql, first):
+    assert bus.query(sql)[0] == first
 
 
 def test_query_sees_projections(bus):
