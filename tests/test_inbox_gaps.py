@@ -149,9 +149,10 @@ def test_a_bus_that_delivers_in_the_background_looks_by_itself(tmp_path: Path) -
 
 def test_a_timeout_that_is_over_is_decided_again_by_whoever_writes(bus: EventBus, clock: FakeClock) -> None:
     """Two processes that found the same gap due: the second finds it gone."""
+    bus.drain()
     send(bus, 2, **SKIP)
     clock.advance(10)
-    watch = bus._ingesting._watch
+    watch = bus._ingesting()._watch
     assert watch is not None
     assert len(watch._follow(1)) == 2
     assert watch._follow(1) == []

@@ -15,7 +15,7 @@ import pytest
 from eventbus.clock import Bell, SystemClock
 from eventbus.store.location import Location
 from eventbus.store.lockfile import Leases
-from eventbus.worker.waking import SocketEar, connected
+from eventbus.worker.ear import SocketEar, connected
 
 LONGEST = 60.0
 

@@ -338,11 +338,11 @@ def test_a_bus_that_closes_leaves_what_is_open(window: Window) -> None:
 def test_the_thread_that_follows_goes_when_there_is_nothing_to_follow(bus: EventBus, window: Window) -> None:
     for _ in range(3):
         window.order(bus).wait(PATIENCE)
-    thread = bus._optimism._thread
+    thread = bus._optimism()._thread
     if thread is not None:
         thread.join(PATIENCE)
         assert not thread.is_alive()
-    assert bus._optimism._open == []
+    assert bus._optimism()._open == []
 
 
 def test_what_would_wait_for_itself_is_refused(bus: EventBus, window: Window) -> None:

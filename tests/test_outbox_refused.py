@@ -292,7 +292,7 @@ def test_who_knows_the_class_publishes_what_another_process_refused(path: Path, 
     text = (
         "import os, sys\nfrom eventbus import EventBus\n"
         "bus = EventBus(sys.argv[1], delivery='manual')\nengine = bus._attachment.engine()\n"
-        "engine._outboxes.look()\nprint('refused', flush=True)\nsys.stdin.readline()\n"
+        "engine.pump\nengine._outboxes.look()\nprint('refused', flush=True)\nsys.stdin.readline()\n"
     )
     with standing_still(path) as bus:
         assert bus.log.head == 0

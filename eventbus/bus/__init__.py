@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from eventbus.bus.changing import Optimistic
+from typing import TYPE_CHECKING
+
 from eventbus.bus.event_bus import EventBus
-from eventbus.bus.judging import Undone
+from eventbus.later import names_from
+
+if TYPE_CHECKING:
+    from eventbus.bus.changing import Optimistic
+    from eventbus.bus.judging import Undone
+else:
+    __getattr__ = names_from(__name__, {"eventbus.bus.changing": ("Optimistic",), "eventbus.bus.judging": ("Undone",)})
 
 __all__ = ["EventBus", "Optimistic", "Undone"]

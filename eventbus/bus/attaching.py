@@ -9,31 +9,30 @@ import threading
 import weakref
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from eventbus import technical
 from eventbus.bus import engines
 from eventbus.bus.declaring import Declared
-from eventbus.bus.outboxes import OutboxesRead, same_file
 from eventbus.clock import Deadline
-from eventbus.delivery import in_words
 from eventbus.dispatch import Live, LiveFailure, Place, is_exit, raisable, scheduled
 from eventbus.engine import Engine, Settings, run_all
-from eventbus.engine.emitting import emitted
 from eventbus.errors import BusClosed, EventDefinitionError, ForkedBus, WaitTimeout, WouldDeadlock
 from eventbus.events import Envelope, Vocabulary
-from eventbus.handlers import Context, ProjectionDeclaration, Registration, SubscriptionDeclaration
-from eventbus.projections.rebuilding import Rebuilds
+from eventbus.handlers import Context, Registration
 from eventbus.store.location import Location
-from eventbus.store.migrating import migrate
 from eventbus.threads import Batches
-from eventbus.worker.attempts import delivering, handled_here
+from eventbus.worker.delivering import delivering, handled_here
 from eventbus.worker.loop import BusLoop
 
 if TYPE_CHECKING:
     import sqlite_utils
 
+    from eventbus.bus.outboxes import OutboxesRead
     from eventbus.dead_letters import Alerts, DeadLetters
+    from eventbus.handlers import ProjectionDeclaration, SubscriptionDeclaration
+    from eventbus.projections.rebuilding import Rebuilds
+    from eventbus.technical import HandlerFailed
 
 _log = logging.getLogger("eventbus.bus")
 
@@ -63,14 +62,15 @@ class Attachment:
         self.attached: Engine | None = None
         self.closed = False
         self.live = Live(vocabulary=self.vocabulary, spawn=self._spawn, failed=self.failed)
-        self._rebuilds: Rebuilds | None = None
+        self._begin: Callable[[], object] = lambda: None
         self.source = "eventbus"
-        self.outboxes = OutboxesRead(settings.clock)
+        self._outboxes: OutboxesRead | None = None
+        self._making = threading.Lock()
         self._alerts: Alerts | None = None
         self._own_loop = BusLoop()  # for what is emitted before a file is opened
         self._teller: Batches[Callable[[], object]] = Batches("eventbus-teller", run_all)
-        self.joined: list[Callable[[Engine], object]] = []  # told of the engine, once there is one
-        self.left: list[Callable[[Engine], object]] = []  # and when it goes on without this bus
+        self._joined: list[Callable[[Engine], object]] = []  # told of the engine, once there is one
+        self._left: list[Callable[[Engine], object]] = []  # and when it goes on without this bus
         self.finish: Callable[[float], object] = lambda seconds: None  # what has to be stored before the end
         self.watches: list[Callable[[Engine], Callable[[], bool]]] = []  # each makes what is looked at once a round
         self._looks: list[Callable[[], bool]] = []
@@ -88,6 +88,14 @@ class Attachment:
         engine.check()
         return engine
 
+    def when_attached(self, joined: Callable[[Engine], object], left: Callable[[Engine], object]) -> None:
+        """Call `joined` once there is an engine, which may be now, and `left` when it goes on without this bus."""
+        with self._lock:
+            self._joined.append(joined)
+            self._left.append(left)
+            if self.attached is not None:
+                joined(self.attached)
+
     def check_open(self) -> None:
         """Raise BusClosed or ForkedBus; opens nothing."""
         if self.closed and (self.attached is None or self.attached.storage.closed or not delivering.get()):
@@ -103,15 +111,20 @@ class Attachment:
             )
         engine = engines.enter(Location.of(self._path), self._join, self._open)
         engine.hearers.append(self)
-        self._rebuilds = engine.rebuilds(self._make_rebuilds)
-        self.outboxes.give_to(engine, self.source)
         self._declared.give_to(engine)
-        self._looks = [watch(engine) for watch in self.watches]
-        engine.between.extend(self._looks)
-        for joined in self.joined:
+        self._begin = partial(self._begin_delivering, engine)
+        engine.when_moving(self._begin)
+        for joined in self._joined:
             joined(engine)
         self.attached = engine
         return engine
+
+    def _begin_delivering(self, engine: Engine) -> None:
+        """What goes on beside the deliveries; a process that only publishes loads nothing of it."""
+        engine.rebuilds(_make_rebuilds)
+        self.outboxes.give_to(engine, self.source)
+        self._looks = [watch(engine) for watch in self.watches]
+        engine.between.extend(self._looks)
 
     def _open(self) -> Engine:
         engine = Engine(Location.of(self._path), self.settings, self.vocabulary, adopt=self._adopt)
@@ -131,6 +144,8 @@ class Attachment:
     def _migrate(self, engine: Engine, *, new: bool) -> None:
         try:
             if self._migrations is not None:
+                from eventbus.store.migrating import migrate
+
                 self._is_migrating = True
                 migrate(engine.storage, self._migrations)
         except BaseException:
@@ -140,22 +155,20 @@ class Attachment:
         finally:
             self._is_migrating = False
 
-    def _make_rebuilds(self, engine: Engine) -> Rebuilds:
-        def swapped(name: str, generation: int) -> None:
-            engine.emit_technical(technical.ProjectionSwapped(name, generation))
-
-        rebuilds = Rebuilds(
-            engine.storage, engine.pump, engine.clock, fills=engine.definitions.belongs, swapped=swapped
-        )
-        engine.between.append(rebuilds.look)
-        return rebuilds
-
     @property
     def rebuilds(self) -> Rebuilds:
         """The projections of the engine."""
-        self.engine()
-        assert self._rebuilds is not None
-        return self._rebuilds
+        return self.engine().rebuilds(_make_rebuilds)
+
+    @property
+    def outboxes(self) -> OutboxesRead:
+        """The outboxes of this bus."""
+        with self._making:
+            if self._outboxes is None:
+                from eventbus.bus.outboxes import OutboxesRead
+
+                self._outboxes = OutboxesRead(self.settings.clock)
+            return self._outboxes
 
     def dead_letters(self, source: str) -> DeadLetters:
         """The dead letters of the log; what a person does is recorded as coming from `source`."""
@@ -179,6 +192,8 @@ class Attachment:
 
     def read_outbox(self, path: str | os.PathLike[str] | None, *, poll: float | None, name: str | None) -> Registration:
         """Have the outbox of another file moved, too, or the own one's looked at more often."""
+        from eventbus.bus.outboxes import same_file
+
         self.check_open()
         return self.outboxes.read(None if same_file(path, self._path) else path, poll=poll, name=name)
 
@@ -233,20 +248,17 @@ class Attachment:
         """Tell of a live handler that failed, after it was logged."""
         if failure.scheduled:
             self.keep([failure.error])
+        from eventbus.engine.emitting import emitted
+        from eventbus.technical import HandlerFailed
+
         # Of what fails on this very event nothing is told: that would go round for ever.
-        if isinstance(failure.event, technical.HandlerFailed):
+        if isinstance(failure.event, HandlerFailed):
             return
         engine = self.attached
         hearers = [self] if engine is None else engine.hearers
-        if not any(hearer.hears(technical.HandlerFailed) for hearer in hearers):
+        if not any(hearer.hears(HandlerFailed) for hearer in hearers):
             return
-        failed = technical.HandlerFailed(
-            handler=failure.handler,
-            event_type=self.vocabulary.meet(type(failure.event)).name,
-            event_id=failure.envelope.id if failure.envelope is not None else None,
-            error=in_words(failure.error),
-            place=failure.place,
-        )
+        failed = _told(failure, self.vocabulary)
         if engine is not None:
             engine.emit_technical(failed)
         else:  # events are emitted, and no file has been opened yet
@@ -278,10 +290,11 @@ class Attachment:
             raise WouldDeadlock("drain was called by a handler, which it would wait for.", hint="Publish and return.")
         engine = self.engine()
         engine.settle()
+        pump = engine.pump
         self.hurry()
         deadline = None if timeout is None else Deadline(engine.clock, timeout)
         self.outboxes.look_now()
-        handled = engine.pump.drain(deadline)
+        handled = pump.drain(deadline)
         on_loop = self.settings.errors == "raise" and not scheduled.get()
         joined = not on_loop or self._own_loop.join(None if deadline is None else deadline.left())
         if not (joined and engine.join_live(deadline, on_loop=on_loop)):
@@ -319,19 +332,46 @@ class Attachment:
         self._raise_scheduled()
 
     def _leave(self, engine: Engine, timeout: float) -> None:
+        engine.never_mind(self._begin)
         for look in self._looks:
             engine.between.remove(look)
         if engines.leave(engine):
             engine.close(timeout)
         else:
             self._declared.take_from(engine)
-            self.outboxes.leave()
-            for left in self.left:
+            if self._outboxes is not None:
+                self._outboxes.leave()
+            for left in self._left:
                 left(engine)
         if self in engine.hearers:
             engine.hearers.remove(self)
         if self._alerts is not None:
             engine.between.remove(self._alerts.look)
+
+
+def _make_rebuilds(engine: Engine) -> Rebuilds:
+    from eventbus.projections.rebuilding import Rebuilds
+    from eventbus.technical import ProjectionSwapped
+
+    def swapped(name: str, generation: int) -> None:
+        engine.emit_technical(ProjectionSwapped(name, generation))
+
+    rebuilds = Rebuilds(engine.storage, engine.pump, engine.clock, fills=engine.definitions.belongs, swapped=swapped)
+    engine.between.append(rebuilds.look)
+    return rebuilds
+
+
+def _told(failure: LiveFailure, vocabulary: Vocabulary) -> HandlerFailed:
+    from eventbus.delivery import in_words
+    from eventbus.technical import HandlerFailed
+
+    return HandlerFailed(
+        handler=failure.handler,
+        event_type=vocabulary.meet(type(failure.event)).name,
+        event_id=failure.envelope.id if failure.envelope is not None else None,
+        error=in_words(failure.error),
+        place=failure.place,
+    )
 
 
 @contextmanager

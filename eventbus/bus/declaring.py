@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventbus.bus.transacting import refuse_in_transaction
 from eventbus.engine import Engine
 from eventbus.engine.definitions import Definition, refuse_other
 from eventbus.events import Vocabulary
-from eventbus.handlers import ProjectionDeclaration, Registration, SubscriptionDeclaration
-from eventbus.projections.rebuilding import ProjectionDefinition
+from eventbus.handlers import Registration
 from eventbus.store.transaction import inside
 from eventbus.threads import running_loop
-from eventbus.worker import subscribing
-from eventbus.worker.subscribing import SubscriptionWork
-from eventbus.worker.work import Work
+
+if TYPE_CHECKING:
+    from eventbus.handlers import ProjectionDeclaration, SubscriptionDeclaration
+    from eventbus.worker.work import Work
 
 
 class Declared:
@@ -48,13 +48,11 @@ class Declared:
         On a loop, and inside another log's transaction, nothing may wait for the file: whoever publishes next does.
         """
         # It could be recorded only after the transaction, and would miss silently what that publishes.
+        from eventbus.handlers import SubscriptionDeclaration
+
         verb = "subscribe" if isinstance(declaration, SubscriptionDeclaration) else "project"
         refuse_in_transaction(self._engine, verb, f"Call {verb} before the with block.")
-        definition: _Subscription | ProjectionDefinition
-        if isinstance(declaration, SubscriptionDeclaration):
-            definition = _Subscription(declaration, self._vocabulary, publish)
-        else:
-            definition = ProjectionDefinition(declaration.projection, declaration.refused)
+        definition = self._definition(declaration, publish)
         with self._lock:
             others = [each for each in self._definitions if each.name == definition.name]
             for other in others:
@@ -71,6 +69,17 @@ class Declared:
                         self._add(other)
                 raise
         return Registration(lambda: self._remove(definition))
+
+    def _definition(
+        self, declaration: SubscriptionDeclaration | ProjectionDeclaration, publish: Callable[..., Any]
+    ) -> Definition:
+        from eventbus.handlers import SubscriptionDeclaration
+
+        if isinstance(declaration, SubscriptionDeclaration):
+            return _Subscription(declaration, self._vocabulary, publish)
+        from eventbus.projections.rebuilding import ProjectionDefinition
+
+        return ProjectionDefinition(declaration.projection, declaration.refused)
 
     def _add(self, definition: Definition) -> None:
         self._definitions.append(definition)
@@ -91,6 +100,8 @@ class _Subscription:
     def __init__(
         self, declaration: SubscriptionDeclaration, vocabulary: Vocabulary, publish: Callable[..., Any]
     ) -> None:
+        from eventbus.worker.subscribing import SubscriptionWork
+
         self.declaration, self._vocabulary = declaration, vocabulary
         self._work = SubscriptionWork(declaration, publish)
         self.name, self.qualified = declaration.name, declaration.callee.qualified
@@ -98,5 +109,7 @@ class _Subscription:
 
     def settle(self, connection: Any, now: str) -> dict[int, Work]:
         """Bring its row in line."""
+        from eventbus.worker import subscribing
+
         row = subscribing.settle(connection, self.declaration, self._vocabulary, now)
         return {row.id: self._work}

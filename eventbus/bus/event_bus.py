@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from eventbus.bus.attaching import Attachment, after
-from eventbus.bus.changing import Optimistic
 from eventbus.bus.follows import Follows
-from eventbus.bus.ingesting import Ingesting, Ingests
-from eventbus.bus.judging import Undone
-from eventbus.bus.log_view import LogView
-from eventbus.bus.optimistic import Optimism, OptimisticOptions
-from eventbus.bus.plugged import Plugged
+from eventbus.bus.ingests import Ingests, ingesting
+from eventbus.bus.plugs import Plugs, plugged
 from eventbus.bus.publishing import Publishing
-from eventbus.bus.readers import ProjectionView, Subscription, Subscriptions
-from eventbus.bus.recorded import recorded
-from eventbus.bus.scheduling import Scheduling, Timed
 from eventbus.bus.settings import app_folder, check_settings, source_of
+from eventbus.bus.timed import Timed, scheduling
 from eventbus.bus.transacting import OpenTransaction, refuse_in_transaction, refuse_on_a_loop
 from eventbus.clock import Clock, SystemClock
 from eventbus.engine import Delivery, Settings
 from eventbus.events import Receipt
-from eventbus.handlers import Declaration, Handlers, LiveDeclaration, Registration, ScheduleDeclaration
+from eventbus.handlers import Handlers, LiveDeclaration, Registration
+from eventbus.later import Later
 from eventbus.store.drafter import PublishOptions, check_options
 from eventbus.store.storage import Durability
 from eventbus.threads import off_the_loop
@@ -33,17 +26,24 @@ from eventbus.threads import off_the_loop
 if TYPE_CHECKING:
     import sqlite3
     from concurrent.futures import Future
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
     import blinker
     import sqlite_utils
 
+    from eventbus.bus.changing import Optimistic
+    from eventbus.bus.judging import Undone
+    from eventbus.bus.log_view import LogView
+    from eventbus.bus.optimistic import Optimism, OptimisticOptions
+    from eventbus.bus.readers import ProjectionView, Subscription, Subscriptions
     from eventbus.dead_letters import DeadLetters
-    from eventbus.plugins import LoadedPlugin
+    from eventbus.handlers import Declaration
 
 CLOSE_SECONDS = 5.0
 
 
-class EventBus(Follows, Ingests, Timed, Handlers):
+class EventBus(Follows, Ingests, Plugs, Timed, Handlers):
     """Publish and subscribe within one application, backed by a local log.
 
     Making one touches nothing: the file is opened, or created with mode 0600, by its first use. Without
@@ -79,10 +79,10 @@ class EventBus(Follows, Ingests, Timed, Handlers):
         self._attachment = Attachment(path, settings, adopt=adopt, migrations=migrations)
         self.source = source or source_of(self.path)
         self._publishing = Publishing(self._attachment, self.source)
-        self._ingesting = Ingesting(self._attachment, self._publishing)
-        self._scheduling = Scheduling(self._attachment, self._publishing.drafter)
-        self._optimism = Optimism(self._attachment, self._publishing.submit)
-        self._plugged = Plugged(self._declare)
+        self._ingesting = ingesting(self._attachment, self._publishing)
+        self._scheduling = scheduling(self._attachment, self._publishing.drafter)
+        self._optimism = Later(self._make_optimism)
+        self._plugged = plugged(self._declare)
         self.follow(self._apply)
 
     @classmethod
@@ -94,6 +94,11 @@ class EventBus(Follows, Ingests, Timed, Handlers):
 
     def __repr__(self) -> str:
         return f"<EventBus {self.path or 'in memory'}>"
+
+    def _make_optimism(self) -> Optimism:
+        from eventbus.bus.optimistic import Optimism
+
+        return Optimism(self._attachment, self._publishing.submit)
 
     # -- publishing --------------------------------------------------------------------------------
     def publish(
@@ -221,7 +226,7 @@ class EventBus(Follows, Ingests, Timed, Handlers):
 
         `undone_by`: classes of events that undo it. `via`: where `rollback` and `confirm` run. See the guide.
         """
-        return self._optimism.begin(event, apply, rollback, how)
+        return self._optimism().begin(event, apply, rollback, how)
 
     def transaction(self) -> OpenTransaction:
         """The app's rows and events in one commit: `with bus.transaction() as tx`, or `async with`."""
@@ -229,6 +234,8 @@ class EventBus(Follows, Ingests, Timed, Handlers):
 
     def recorded(self) -> AbstractContextManager[list[Any]]:
         """The events stored by this process while the block runs, in commit order, handlers' included."""
+        from eventbus.bus.recorded import recorded
+
         return recorded(self._attachment.engine())
 
     # -- handlers ----------------------------------------------------------------------------------
@@ -236,8 +243,10 @@ class EventBus(Follows, Ingests, Timed, Handlers):
         """A bus does at once what `Handlers` only remember."""
         if isinstance(declaration, LiveDeclaration):
             return self._attachment.live.connect(declaration)
+        from eventbus.handlers import ScheduleDeclaration
+
         if isinstance(declaration, ScheduleDeclaration):
-            return self._scheduling.declare(declaration)
+            return self._scheduling().declare(declaration)
         return self._attachment.define(declaration, self._publishing.drafter.draft)
 
     def off(self, handler: Any) -> bool:
@@ -252,32 +261,19 @@ class EventBus(Follows, Ingests, Timed, Handlers):
         """Take over all that is declared on `handlers`, and what will be; closing takes it out again."""
         return handlers.follow(self._declare)
 
-    def load_plugins(self, *sources: object) -> list[LoadedPlugin[Handlers]]:
-        """Load plugins: the names of entry-point groups, or modules and objects with `eventbus_subscribe`.
-
-        One that fails is reported with its `error`, and the others load; one that the log refuses when it is opened is
-        taken out then. Durable names become "plugin/name".
-        """
-        return self._plugged.load(*sources)
-
-    def unload_plugin(self, name: str) -> None:
-        """Take all of a plugin out; its subscriptions stay in the log as orphans, and go on when it is back."""
-        self._plugged.unload(name)
-
-    @property
-    def plugins(self) -> dict[str, LoadedPlugin[Handlers]]:
-        """What is loaded, by name."""
-        return self._plugged.loaded()
-
     # -- looking -----------------------------------------------------------------------------------
     @property
     def log(self) -> LogView:
         """The log: `head`, `get`, `read`."""
+        from eventbus.bus.log_view import LogView
+
         return LogView(self._attachment.engine)
 
     @property
     def subscriptions(self) -> Subscriptions[Subscription]:
         """The subscriptions in the log, by name."""
+        from eventbus.bus.readers import Subscription, Subscriptions
+
         return Subscriptions(
             self._attachment.engine,
             lambda engine, name: Subscription(engine, name, self._publishing.drafter.draft),
@@ -287,6 +283,8 @@ class EventBus(Follows, Ingests, Timed, Handlers):
     @property
     def projections(self) -> Subscriptions[ProjectionView]:
         """The projections in the log, by name or class."""
+        from eventbus.bus.readers import ProjectionView, Subscriptions
+
         return Subscriptions(
             self._attachment.engine,
             lambda engine, name: ProjectionView(

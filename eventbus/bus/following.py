@@ -15,7 +15,7 @@ from eventbus.events import Receipt
 from eventbus.store import deliveries, letters, reading, subscriptions
 from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.threads import off_the_loop
-from eventbus.worker.attempts import handled_here
+from eventbus.worker.delivering import handled_here
 from eventbus.worker.matching import Matching
 
 POLL = 0.5  # seconds between looks at the file while waiting for what another process delivers

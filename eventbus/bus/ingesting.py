@@ -1,4 +1,4 @@
-"""How events from outside get into the log: `ingest`, `ingest_async`, and `inbox`, which shows what waits."""
+"""How events from outside get into the log: checked, stored with those that had waited for them, and told of."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 from eventbus.bus.attaching import Attachment
-from eventbus.bus.replaying import caught
+from eventbus.bus.catching import caught
 from eventbus.bus.transacting import refuse_in_transaction
 from eventbus.engine import Engine
 from eventbus.errors import BusClosed, EventBusError, InvalidEvent, LogError, LogReplaced, PublishInDoubt
 from eventbus.events import Receipt, event_type
 from eventbus.handlers import SubscriptionDeclaration
 from eventbus.inbox import GapWatch, Inbox, Ingested, IngestOptions, Intake, Order
+from eventbus.later import Later
 from eventbus.store.append import Appended, Draft
 from eventbus.store.drafter import Drafter, derive_id, trouble_with_name
 from eventbus.threads import off_the_loop
@@ -30,51 +31,23 @@ SENDER = "sender"  # where an ingested event's metadata keeps the sender's id an
 _INSTEAD = "Ingest before or after the with block; tx.publish(..., idempotency_key=...) stores with it."
 
 
-class Ingests:
-    """The verbs of a bus for events from outside."""
-
-    _ingesting: Ingesting
-
-    def ingest(self, event: object, *, source: str, id: str, **how: Unpack[IngestOptions]) -> Ingested:
-        """Store an event from outside, once for each `source` and `id`; when this returns, it is committed.
-
-        `sequence`: the sender's number, from 1 in each stream unless `first=` says otherwise. What comes too early
-        waits in the file for those before it, and `on_gap` ("wait", "skip", "dead") says what follows when they
-        have not come within `gap_timeout` seconds. `stream`, `metadata`, `correlation_id`, `causation_id` are those of
-        `publish`. Raises InvalidEvent, IdempotencyConflict, SequenceConflict, InboxFull, PublishInDoubt or a LogError.
-        """
-        return self._ingesting.ingest(event, source, id, how)
-
-    async def ingest_async(self, event: object, *, source: str, id: str, **how: Unpack[IngestOptions]) -> Ingested:
-        """`ingest` without waiting for the disk on the loop; async live handlers are awaited, all together."""
-        return await self._ingesting.ingest_async(event, source, id, how)
-
-    @property
-    def inbox(self) -> Inbox:
-        """The senders that number their events: what is missing, what waits for it, and `skip`."""
-        return self._ingesting.inbox()
-
-
 class Ingesting:
     """Ingests for one bus."""
 
     def __init__(self, attachment: Attachment, publishing: Publishing) -> None:
         self._attachment, self._publishing = attachment, publishing
-        self._intake: Intake
+        self._intake = Later(lambda: Intake(attachment.engine().storage, self._record))
         self._watch: GapWatch | None = None
-        attachment.watches.append(self._watched)
-        attachment.hurry = self._hurry
 
     # -- the rooms below, once there is an engine ----------------------------------------------------
     def _record(self, event: object) -> Draft:
         return self._publishing.drafter.draft(event)
 
-    def _watched(self, engine: Engine) -> Callable[[], bool]:
-        """Called as the bus and its engine come together, before anything is ingested."""
-        self._intake = Intake(engine.storage, self._record)
+    def watch(self, engine: Engine) -> Callable[[], bool]:
+        """What looks after the gaps in each round, once there are rounds."""
         self._watch = GapWatch(
             engine.storage,
-            self._intake,
+            Intake(engine.storage, self._record),
             record=self._record,
             declare=self._declare,
             tell=lambda appended: engine.announce(_with_events(engine, appended)),
@@ -85,7 +58,8 @@ class Ingesting:
         with suppress(BusClosed):  # it is being closed; another bus on the file goes on, and declares it for itself
             self._attachment.define(declaration, self._publishing.drafter.draft)
 
-    def _hurry(self) -> None:
+    def hurry(self) -> None:
+        """Have it look now, and not within a second."""
         if self._watch is not None:
             self._watch.hurry()
 
@@ -94,7 +68,7 @@ class Ingesting:
         engine = self._attachment.engine()
         engine.settle()
         return Inbox(
-            engine.storage, self._intake, tell=lambda appended: engine.announce(_with_events(engine, appended))
+            engine.storage, self._intake(), tell=lambda appended: engine.announce(_with_events(engine, appended))
         )
 
     # -- ingesting -----------------------------------------------------------------------------------
@@ -155,7 +129,7 @@ class Ingesting:
         engine.storage.turnstile.check()
         try:
             with engine.storage.writing() as connection:
-                ingested, appended = self._intake.take(connection, draft, order)
+                ingested, appended = self._intake().take(connection, draft, order)
         except LogError as error:
             if error.stored == "in doubt" and not isinstance(error, LogReplaced):
                 raise _in_doubt(draft, error) from error

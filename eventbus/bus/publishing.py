@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eventbus.bus.attaching import Attachment
-from eventbus.bus.replaying import caught
+from eventbus.bus.catching import caught
 from eventbus.bus.transacting import refuse_in_transaction
 from eventbus.dispatch import MOST_NESTED, Place, caller, nesting
 from eventbus.engine import Engine

@@ -22,7 +22,7 @@ from eventbus.store.append import Draft
 from eventbus.store.deliveries import DeliveryState
 from eventbus.store.rewinding import Rewind
 from eventbus.store.subscriptions import SubscriptionRow
-from eventbus.worker.attempts import handled_here
+from eventbus.worker.delivering import handled_here
 
 V = TypeVar("V", bound="Subscription")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from typing import Any
 
 import attrs
 
+from eventbus.bus.catching import caught
 from eventbus.engine import Engine
 from eventbus.events import Envelope
 from eventbus.handlers import Context, Steps, handling
@@ -18,9 +18,6 @@ from eventbus.worker.matching import Matching
 from eventbus.worker.passing import is_passed
 from eventbus.worker.shelves import ReplayShelf
 from eventbus.worker.work import Work
-
-caught: ContextVar[list[Any] | None] = ContextVar("caught", default=None)
-"""While a handler is replayed, what it publishes lands here instead of in the log."""
 
 
 @attrs.frozen

@@ -1,14 +1,12 @@
-"""`publish_at`, `publish_every` and `schedules` of a bus."""
+"""What a bus has scheduled: kept in the log, and published by whoever delivers."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from datetime import datetime, timedelta
 from typing import Any
 
 from eventbus.bus.attaching import Attachment
-from eventbus.bus.replaying import caught
+from eventbus.bus.catching import caught
 from eventbus.bus.transacting import refuse_in_transaction
 from eventbus.engine import Engine
 from eventbus.errors import EventDefinitionError
@@ -17,7 +15,6 @@ from eventbus.schedules import Factory, Schedule, Schedules
 from eventbus.schedules.adding import add_event, due_time, replayed
 from eventbus.schedules.timetable import refuse_other
 from eventbus.store.drafter import Drafter
-from eventbus.threads import off_the_loop
 
 
 class Scheduling:
@@ -28,8 +25,7 @@ class Scheduling:
         self._factories: list[Factory] = []
         self._engine: Engine | None = None
         self._lock = threading.RLock()
-        attachment.joined.append(self._join)
-        attachment.left.append(self._leave)
+        attachment.when_attached(self._join, self._leave)
 
     # -- what recurs -------------------------------------------------------------------------------
     def declare(self, declaration: ScheduleDeclaration) -> Registration:
@@ -99,64 +95,3 @@ class Scheduling:
             changed=engine.timetable.changed,
             announce=engine.announce,
         )
-
-
-class Timed:
-    """The verbs of a bus that are about time; `publish_every` is one of `Handlers`."""
-
-    source: str
-    _scheduling: Scheduling
-
-    def publish_at(
-        self,
-        event: object,
-        when: datetime | timedelta | float,
-        *,
-        catch_up: CatchUp = "latest",
-        stream: str | None = None,
-        id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        correlation_id: str | None = None,
-        causation_id: str | None = None,
-    ) -> Schedule:
-        """Publish an event later: at an aware datetime, or in so many seconds (a timedelta will do as well).
-
-        When this returns, it is stored, and is published once by a process that delivers; `name` of what is returned is
-        the id it will have. One whose time has passed meanwhile is published late, unless `catch_up="skip"`. The same
-        `id` again schedules nothing. Raises InvalidEvent, IdempotencyConflict, EventBusError for a time that is none.
-        """
-        how = {
-            "stream": stream,
-            "id": id,
-            "metadata": metadata,
-            "correlation_id": correlation_id,
-            "causation_id": causation_id,
-        }
-        return self._scheduling.at(event, when, catch_up, how)
-
-    async def publish_at_async(
-        self,
-        event: object,
-        when: datetime | timedelta | float,
-        *,
-        catch_up: CatchUp = "latest",
-        stream: str | None = None,
-        id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        correlation_id: str | None = None,
-        causation_id: str | None = None,
-    ) -> Schedule:
-        """`publish_at` without waiting for the disk on the loop."""
-        how = {
-            "stream": stream,
-            "id": id,
-            "metadata": metadata,
-            "correlation_id": correlation_id,
-            "causation_id": causation_id,
-        }
-        return await off_the_loop(lambda: self._scheduling.at(event, when, catch_up, how))
-
-    @property
-    def schedules(self) -> Schedules:
-        """What is scheduled: `list`, `get`, `cancel`, `resume`, `forget`."""
-        return self._scheduling.schedules(self.source)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eventbus.errors import EventDefinitionError
 from eventbus.store.drafter import trouble_with_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def check_settings(

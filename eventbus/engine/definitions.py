@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from eventbus.clock import Clock, iso
 from eventbus.errors import EventBusError, EventDefinitionError
-from eventbus.handlers import Refused
-from eventbus.store import subscriptions
 from eventbus.store.storage import Storage
-from eventbus.store.subscriptions import SubscriptionRow
-from eventbus.worker.pump import Pump
-from eventbus.worker.work import Work
+
+if TYPE_CHECKING:
+    from eventbus.handlers import Refused
+    from eventbus.store.subscriptions import SubscriptionRow
+    from eventbus.worker.roster import Roster
+    from eventbus.worker.work import Work
 
 
 class Definition(Protocol):
@@ -44,8 +46,10 @@ class Definitions:
     Recording waits for the file; the lists have a lock of their own, so that declaring never does.
     """
 
-    def __init__(self, storage: Storage, pump: Pump, clock: Clock) -> None:
-        self._storage, self._pump, self._clock = storage, pump, clock
+    def __init__(
+        self, storage: Storage, clock: Clock, *, ring: Callable[[], None], roster: Callable[[], Roster]
+    ) -> None:
+        self._storage, self._clock, self._ring, self._roster = storage, clock, ring, roster
         self._recording, self._lists = threading.RLock(), threading.RLock()
         self._waiting: list[Definition] = []
         self._refused: list[_Refused] = []
@@ -56,7 +60,7 @@ class Definitions:
         """Have it recorded before this process publishes again, or delivers."""
         with self._lists:
             self._waiting.append(definition)
-        self._pump.bell.ring()
+        self._ring()
 
     def settle(self, mine: Definition | None = None) -> None:
         """Record what was declared since. EventDefinitionError for what cannot be, once; it is then given up.
@@ -89,11 +93,11 @@ class Definitions:
             self._recorded = [each for each in self._recorded if each[0] is not definition]
             for row_id in [row_id for row_id, owner in self._owners.items() if owner is definition]:
                 del self._owners[row_id]
-                self._pump.roster.remove(row_id)
+                self._roster().remove(row_id)
                 for other, works in self._recorded:
                     if row_id in works:
                         self._owners[row_id] = other
-                        self._pump.roster.add(row_id, works[row_id])
+                        self._roster().add(row_id, works[row_id])
 
     def owner(self, row_id: int) -> Definition | None:
         """What is declared here for a row; None for an orphan's."""
@@ -101,6 +105,8 @@ class Definitions:
 
     def successor(self, connection: Any, row: SubscriptionRow) -> SubscriptionRow | None:
         """The newer generation of an orphan that is filled here, and shown instead of it once it has caught up."""
+        from eventbus.store import subscriptions
+
         if row.id in self._owners:
             return None
         rows = [each for each in subscriptions.named(connection, row.name) if each.state == "building"]
@@ -108,6 +114,8 @@ class Definitions:
 
     def rebuilt_elsewhere(self, row_id: int) -> None:
         """A row is gone. Where another generation took its place, deliver to that one; else it was forgotten."""
+        from eventbus.store import subscriptions
+
         with self._lists:
             definition = self._owners.pop(row_id, None)
             if definition is None:
@@ -141,6 +149,7 @@ class Definitions:
 
     def _deliver(self, works: list[tuple[Definition, dict[int, Work]]]) -> None:
         """Now that they are committed; but not to what was taken back meanwhile."""
+        roster = self._roster()  # before the lists are locked: whoever makes it may add to them
         with self._lists:
             for definition, rows in works:
                 if definition not in self._waiting:
@@ -149,7 +158,7 @@ class Definitions:
                 self._recorded.append((definition, rows))
                 for row_id, work in rows.items():
                     self._owners[row_id] = definition
-                    self._pump.roster.add(row_id, work)
+                    roster.add(row_id, work)
 
     def _settled(self, definitions: list[Definition]) -> list[tuple[Definition, dict[int, Work]]]:
         works: list[tuple[Definition, dict[int, Work]]] = []

@@ -8,33 +8,32 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 import attrs
 
-from eventbus.clock import Clock, Deadline
-from eventbus.delivery import Item
+from eventbus.clock import Bell, Clock, Deadline
 from eventbus.dispatch import Place
 from eventbus.engine.definitions import Definitions
 from eventbus.engine.emitting import emitted
-from eventbus.engine.observing import candidates, describe
-from eventbus.errors import BusClosed, EventBusError, ForkedBus
+from eventbus.errors import BusClosed, ForkedBus
 from eventbus.events import Envelope, Vocabulary
-from eventbus.scheduler import AlarmClock
-from eventbus.schedules import Timetable
-from eventbus.store.append import Appended, Draft
-from eventbus.store.drafter import derive_id
+from eventbus.store.append import Appended
 from eventbus.store.location import Location
 from eventbus.store.storage import LAST_SECONDS, Durability, Storage
 from eventbus.store.writer import Request, Writer
 from eventbus.threads import Batches
-from eventbus.worker.attempts import delivering
-from eventbus.worker.lane import Lane
+from eventbus.worker.delivering import delivering
 from eventbus.worker.loop import BusLoop
-from eventbus.worker.pump import Pump
-from eventbus.worker.recording import Effect
+from eventbus.worker.waking import Neighbours
+
+if TYPE_CHECKING:
+    from eventbus.engine.motion import Motion
+    from eventbus.schedules import Timetable
+    from eventbus.worker.pump import Pump
 
 Delivery = Literal["thread", "manual"]
 
@@ -77,7 +76,7 @@ class Hearer(Protocol):
 
 
 class Engine:
-    """The open log, its writer and its pump."""
+    """The open log and its writer; and what delivers, which is made when it is first needed."""
 
     def __init__(self, location: Location, settings: Settings, vocabulary: Vocabulary, *, adopt: bool) -> None:
         self.settings, self.vocabulary, self.clock = settings, vocabulary, settings.clock
@@ -94,26 +93,13 @@ class Engine:
         self.closed, self.users = False, 0
         self._rebuilds: Any = None
         self._outboxes: Any = None
-        self._alarm = AlarmClock(self._ring, settings.clock)
-        self.pump = Pump(
-            self.storage,
-            settings.clock,
-            self.loop,
-            draft=_draft_for,
-            announce=self.announce,
-            observe=self._observe,
-            emit=self.emit_technical,
-            alarm=self._alarm.set,
-            between=self._between,
-            at_rest=self._alarm.rest,
-        )
-        self.definitions = Definitions(self.storage, self.pump, settings.clock)
-        self.pump.roster.gone = self.definitions.rebuilt_elsewhere
-        self.timetable = Timetable(
-            self.storage, vocabulary, ring=self._ring, announce=self.announce, emit=self.emit_technical
-        )
-        self.between.append(self.timetable.look)
-        self.pump.companions.append(self.timetable)
+        self.bell = Bell()
+        self.neighbours = Neighbours(self.storage, settings.clock, self.bell)
+        self.definitions = Definitions(self.storage, settings.clock, ring=self.ring, roster=lambda: self.pump.roster)
+        self._motion: Motion | None = None  # once all have joined it
+        self._beginning = threading.RLock()
+        self._begun: Motion | None = None
+        self._joining: list[Callable[[], object]] = []
 
     def check(self) -> None:
         """Raise BusClosed or ForkedBus where the engine cannot be used.
@@ -124,6 +110,42 @@ class Engine:
             raise BusClosed
         if os.getpid() != self.pid:
             raise ForkedBus(self.pid)
+
+    # -- delivering --------------------------------------------------------------------------------
+    def _moving(self) -> Motion:
+        if self._motion is not None:
+            return self._motion
+        with self._beginning:
+            if self._begun is None:
+                from eventbus.engine.motion import Motion
+
+                self._begun = Motion(self)
+                for join in self._joining:
+                    join()
+                self._motion = self._begun
+            return self._begun
+
+    def when_moving(self, join: Callable[[], object]) -> None:
+        """Call this as soon as something is to be delivered here, which may be now."""
+        with self._beginning:
+            self._joining.append(join)
+            if self._begun is not None:
+                join()
+
+    def never_mind(self, join: Callable[[], object]) -> None:
+        """Do not call this any more."""
+        with self._beginning:
+            self._joining.remove(join)
+
+    @property
+    def pump(self) -> Pump:
+        """What delivers."""
+        return self._moving().pump
+
+    @property
+    def timetable(self) -> Timetable:
+        """The schedules, as far as they are published here."""
+        return self._moving().timetable
 
     def rebuilds(self, make: Callable[[Engine], R]) -> R:
         """What rebuilds projections here, made once for all buses on the file."""
@@ -140,21 +162,24 @@ class Engine:
     def settle(self) -> None:
         """Record what was declared since; EventDefinitionError for what cannot be."""
         self.definitions.settle()
-        self.timetable.settle()
+        if self._motion is not None:
+            self._motion.timetable.settle()
 
-    def _between(self) -> bool:
+    def look_around(self) -> bool:
+        """What is done once a round, beside delivering; True if there was anything to do."""
         self.definitions.settle_quietly()
         moved = [each() for each in list(self.between)]  # all of them, not up to the first that moved
         return any(moved)
 
     # -- after a commit ----------------------------------------------------------------------------
-    def _ring(self) -> None:
-        self.pump.bell.ring()
+    def ring(self) -> None:
+        """Have this process look at the log."""
+        self.bell.ring()
 
     def stored(self) -> None:
         """Events were committed: have this process look at the log, and the others."""
-        self._ring()
-        self.pump.neighbours.wake()
+        self.bell.ring()
+        self.neighbours.wake()
 
     def _committed(self, requests: Sequence[Request]) -> None:
         self.stored()
@@ -225,12 +250,9 @@ class Engine:
         for hearer in self._hearing(type(event)):
             hearer.keep(hearer.hear(event, lambda: emitted(event, self.clock)))
 
-    def _observe(self, lane: Lane, effect: Effect) -> None:
-        if not any(hearer.hears(cls) for cls in candidates(effect) for hearer in self.hearers):
-            return
-        event = describe(lane, effect)
-        if event is not None:
-            self.emit_technical(event)
+    def is_heard(self, classes: Iterable[type]) -> bool:
+        """Whether anybody listens to one of these."""
+        return any(hearer.hears(cls) for cls in classes for hearer in self.hearers)
 
     # -- the end -----------------------------------------------------------------------------------
     def join_live(self, deadline: Deadline | None, *, on_loop: bool) -> bool:
@@ -252,38 +274,15 @@ class Engine:
             steps.callback(lambda: self.loop.close(max(LAST_SECONDS, deadline.left(1.0))))
             steps.callback(self.loop.cancel)
             steps.callback(lambda: self.join_live(deadline, on_loop=True))
-            steps.callback(lambda: self._stop_delivering(deadline))
-            steps.callback(self._alarm.close)
+            with self._beginning:
+                motion = self._begun
+            if motion is not None:
+                steps.callback(lambda: motion.stop(deadline))
+                steps.callback(motion.close)
             try:
                 self.writer.join(deadline.left())
             finally:
                 self.closed = True
-
-    def _stop_delivering(self, deadline: Deadline) -> None:
-        try:
-            finished = self.pump.stop(deadline)
-        except Exception as error:  # nothing is lost: what is not recorded is done again, by whoever comes next
-            _log.warning("what was handled last is not recorded, or its claim not given back: %s", error)
-            return
-        if not finished:
-            _log.warning("some handlers still ran after %g s; what they do is not recorded", deadline.seconds)
-
-
-def _draft_for(lane: Lane, item: Item, event: object, **how: Any) -> Draft:
-    """A draft of what a subscription's handler publishes: its id derives from what is handled."""
-    publish = getattr(lane.work, "publish", None)
-    if publish is None:
-        raise EventBusError(
-            f"The projection {lane.name!r} cannot publish.",
-            stored="not stored",
-            hint="A rebuild would publish again; subscribe a handler for that.",
-        )
-    draft: Draft = publish(event, cause=item.envelope, **how)
-    if not draft.known_id:
-        nth = sum(1 for earlier in item.drafts if earlier.type.name == draft.type.name)
-        draft.id = derive_id(lane.name, lane.row.run, item.envelope.id, draft.type.name, nth)
-        draft.known_id = True
-    return draft
 
 
 def run_all(thunks: list[Callable[[], object]]) -> None:

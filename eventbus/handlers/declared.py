@@ -5,9 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
-from eventbus.handlers.declarations import Declaration, LiveDeclaration
+from eventbus.handlers.declarations import LiveDeclaration
 from eventbus.handlers.registration import Registration
+
+if TYPE_CHECKING:
+    from eventbus.handlers.declaration import Declaration
 
 
 class _Entry:

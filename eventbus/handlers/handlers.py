@@ -7,27 +7,18 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
-from eventbus.handlers.declarations import (
-    CatchUp,
-    Declaration,
-    LiveDeclaration,
-    OrderBy,
-    ProjectionDeclaration,
-    ScheduleDeclaration,
-    SubscriptionDeclaration,
-    Target,
-    check_name,
-    check_targets,
-)
+from eventbus.handlers.declarations import LiveDeclaration, OrderBy, Target, check_name, check_targets
 from eventbus.handlers.declared import Declared
 from eventbus.handlers.registration import Registration
 from eventbus.handlers.signatures import Handler, LiveOptions, SubscriptionOptions
-from eventbus.retry import Retry
 
 if TYPE_CHECKING:
     from eventbus.breaker import Breaker
+    from eventbus.handlers.declaration import Declaration
+    from eventbus.handlers.recurring import CatchUp
     from eventbus.handlers.signatures import Handles
     from eventbus.placement import Via
+    from eventbus.retry import Retry
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -35,8 +26,6 @@ C = TypeVar("C")
 D = TypeVar("D")
 P = TypeVar("P")
 F = TypeVar("F", bound=Callable[..., Any])
-
-_DEFAULT_RETRY = Retry()
 
 
 class Handlers:
@@ -245,7 +234,7 @@ class Handlers:
         name: str,
         *targets: Target,
         handler: Callable[..., object] | None = None,
-        retry: Retry = _DEFAULT_RETRY,
+        retry: Retry | None = None,
         order_by: OrderBy = "stream",
         after: Literal["now"] | int = "now",
         transactional: bool = False,
@@ -258,19 +247,24 @@ class Handlers:
     ) -> Handler[Any] | Registration:
         """Let a named, durable reader of the log call a handler: at least once, in order, with retries.
 
-        `order_by`: which events wait for each other. `after`: where a new name begins. `transactional`:
-        the handler's effects in the file happen exactly once. `backfill`: a class added later is read
-        from where the subscription began, before all else. `concurrency`: so many order keys at once.
-        `batch`: the handler takes a list of at most so many events. `timeout`: seconds after which it is
-        overdue. `breaker`: what keeps it from a downstream that fails. EventDefinitionError for what cannot work.
+        `retry`: what follows a failure, `Retry()` unless given. `order_by`: which events wait for each other.
+        `after`: where a new name begins. `transactional`: the handler's effects in the file happen exactly once.
+        `backfill`: a class added later is read from where the subscription began, before all else.
+        `concurrency`: so many order keys at once. `batch`: the handler takes a list of at most so many events.
+        `timeout`: seconds after which it is overdue. `breaker`: what keeps it from a downstream that fails.
+        EventDefinitionError for what cannot work.
         """
+        from eventbus.handlers.durable import SubscriptionDeclaration
+        from eventbus.retry import Retry
+
         check_name(name)
         check_targets(targets, f"@bus.subscribe({name!r}, OrderPlaced)")
+        policy = Retry() if retry is None else retry
 
         def declare(function: Callable[..., Any]) -> Registration:
             return self._declare(
                 SubscriptionDeclaration(
-                    name, targets, function, retry, order_by, after, transactional, via, backfill,
+                    name, targets, function, policy, order_by, after, transactional, via, backfill,
                     concurrency=concurrency, batch=batch, timeout=timeout, breaker=breaker,
                 )
             )  # fmt: skip
@@ -279,6 +273,8 @@ class Handlers:
 
     def project(self, projection: P) -> P:
         """Keep a projection's tables up to date: takes a Projection class (made without arguments) or an instance."""
+        from eventbus.handlers.durable import ProjectionDeclaration
+
         instance = projection() if inspect.isclass(projection) else projection
         self._declare(ProjectionDeclaration(instance))
         return projection
@@ -325,6 +321,8 @@ class Handlers:
         published late, "all", the "latest" or none ("skip"). `name`: under which it is kept in the file (default: the
         function's qualified name). EventDefinitionError for what cannot work.
         """
+
+        from eventbus.handlers.recurring import ScheduleDeclaration
 
         def declared(function: Callable[..., Any]) -> Registration:
             return self._declare(ScheduleDeclaration(function, cron, every, timezone, catch_up, name))

@@ -15,7 +15,7 @@ from eventbus.schedules.planning import Plan, seconds
 from eventbus.store.append import Draft
 from eventbus.store.drafter import derive_id
 from eventbus.store.schedules import ScheduleRow
-from eventbus.worker.attempts import delivering
+from eventbus.worker.delivering import delivering
 
 Drafted = Callable[..., Draft]
 

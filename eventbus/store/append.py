@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
@@ -54,6 +53,8 @@ class Draft:
 
     def digest(self) -> bytes:
         """What an idempotency key stands for: type, version, stream and payload."""
+        import hashlib  # OpenSSL takes a while to load
+
         text = f"{self.type.name}\x1f{self.type.version}\x1f{self.stream or ''}\x1f{self.payload}"
         return hashlib.sha256(text.encode()).digest()[:16]
 

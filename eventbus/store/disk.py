@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 
 _PROBE = 64 * 1024  # bytes; more than the largest page, little enough to write at once
 _LITTLE = 1 << 20  # bytes of free space below which an I/O error is taken for a full disk
@@ -29,6 +28,8 @@ def free_bytes(path: str) -> int | None:
 
 def probe(path: str) -> OSError | None:
     """Write and sync a nameless file beside `path`; the error that met, if any."""
+    import tempfile
+
     try:
         with tempfile.TemporaryFile(dir=os.path.dirname(path)) as file:
             file.write(b"\0" * _PROBE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Mapping
 from typing import Any, TypedDict
@@ -101,6 +100,8 @@ def derive_id(subscription: str, run: int, source_event: str, type_name: str, nt
     A UUID of version 8 (RFC 9562) out of SHA-256: doing the work again makes the same ids, so a retry
     publishes nothing twice; a rewind is another run and publishes anew.
     """
+    import hashlib  # OpenSSL takes a while to load
+
     text = "\x1f".join((subscription, str(run), source_event, type_name, str(nth)))
     digest = bytearray(hashlib.sha256(text.encode()).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x80

@@ -15,7 +15,6 @@ An authorizer stands guard for as long as the connection lives. What it cannot s
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
 import threading
 import weakref
@@ -46,7 +45,7 @@ class Guard:
         self.is_ours = True  # until the connection is set up
         self.running = threading.RLock()
         self._pid = os.getpid()
-        self._mark = f" /* {secrets.token_hex(8)} */"
+        self._mark = f" /* {os.urandom(8).hex()} */"
         self._refused = self._sql = ""
         self._cursors: list[weakref.ref[sqlite3.Cursor]] = []
 

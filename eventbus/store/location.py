@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from urllib.parse import quote_from_bytes
+import re
 
 import attrs
 
@@ -12,6 +12,7 @@ from eventbus.errors import LogIOError, NotAnEventLog
 
 _LONGEST = 512 - len("-journal") - 1  # SQLite's own limit (MAX_PATHNAME), with room for the names beside the file
 _numbers = itertools.count(1)
+_AS_IT_IS = re.compile(r"[\w/.:~-]*", re.ASCII)
 
 
 @attrs.frozen
@@ -54,4 +55,8 @@ class Location:
 def _quoted(real: str) -> str:
     if os.name == "nt":
         real = "/" + real.replace("\\", "/")
+    if _AS_IT_IS.fullmatch(real):  # as nearly always; urllib takes longer to load than a log to open
+        return real
+    from urllib.parse import quote_from_bytes
+
     return quote_from_bytes(os.fsencode(real), safe="/:")

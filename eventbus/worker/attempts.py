@@ -11,9 +11,9 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import ContextVar, Token
+from contextvars import Token
 from types import TracebackType
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 import attrs
 
@@ -23,18 +23,8 @@ from eventbus.errors import EventDefinitionError, HandlerTimeout, UnknownEvent
 from eventbus.events import Envelope
 from eventbus.handlers import Context, handling
 from eventbus.threads import is_ctrl_c
+from eventbus.worker.delivering import delivering
 from eventbus.worker.lane import Job
-
-
-class Awaited(Protocol):
-    """Something of the app's that delivery waits for: an event with its handler, or a schedule's factory."""
-
-    running: bool
-    subscription: str
-
-
-delivering: ContextVar[Awaited | None] = ContextVar("delivering", default=None)
-"""What is handled while a durable handler runs; a task that it leaves behind keeps it."""
 
 _log = logging.getLogger("eventbus.worker")
 
@@ -129,12 +119,6 @@ class _Course:
                 self._stopped = True
             if work.retry is not None and work.retry.pauses(outcome.error):
                 self._stopped = True
-
-
-def handled_here() -> Awaited | None:
-    """What the durable handler that runs here handles; None elsewhere, and in a task that has outlived it."""
-    item = delivering.get()
-    return item if item is not None and item.running else None
 
 
 class Attempt:

@@ -55,6 +55,8 @@ class Pump:
         clock: Clock,
         loop: BusLoop,
         *,
+        bell: Bell,
+        neighbours: Neighbours,
         draft: Draft,
         announce: Callable[[list[Appended]], None],
         observe: Callable[[Lane, Effect], None],
@@ -65,8 +67,7 @@ class Pump:
     ) -> None:
         self._storage, self._clock = storage, clock
         self._alarm, self._between, self._at_rest = alarm, between, at_rest
-        self.bell, self.progress = Bell(), Progress()
-        self.neighbours = Neighbours(storage, clock, self.bell)
+        self.bell, self.neighbours, self.progress = bell, neighbours, Progress()
         self._runners = Runners(storage, clock, loop, self.bell, draft=draft, announce=announce)
         self._rounds = Rounds(
             storage, clock, self._runners, observe=observe, announce=announce, troubled=self._troubled, emit=emit

@@ -17,7 +17,7 @@ from eventbus.placement import Via
 from eventbus.retry import Retry
 from eventbus.store import append, subscriptions
 from eventbus.store.subscriptions import Match, NewSubscription, SubscriptionRow, is_other_version
-from eventbus.worker.attempts import delivering
+from eventbus.worker.delivering import delivering
 from eventbus.worker.work import Kind
 
 LONGEST_KEY = 1000  # characters of an order key

@@ -1,0 +1,23 @@
+"""What is being handled here: calls that would wait for the handler that makes them look here first."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Protocol
+
+
+class Awaited(Protocol):
+    """Something of the app's that delivery waits for: an event with its handler, or a schedule's factory."""
+
+    running: bool
+    subscription: str
+
+
+delivering: ContextVar[Awaited | None] = ContextVar("delivering", default=None)
+"""What is handled while a durable handler runs; a task that it leaves behind keeps it."""
+
+
+def handled_here() -> Awaited | None:
+    """What the durable handler that runs here handles; None elsewhere, and in a task that has outlived it."""
+    item = delivering.get()
+    return item if item is not None and item.running else None
