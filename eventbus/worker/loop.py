@@ -88,10 +88,10 @@ class BusLoop:
 
     def join(self, timeout: float | None) -> bool:
         """Wait for what was spawned so far; False after `timeout` seconds, and at once on the loop itself."""
+        if not self._running:
+            return True
         self.sweep()
         running = list(self._running)
-        if not running:
-            return True
         if running_loop() is self._loop():
             return False
         from concurrent.futures import wait
