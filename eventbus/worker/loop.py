@@ -72,6 +72,8 @@ class BusLoop:
 
     def sweep(self) -> None:
         """End what was left on a loop that is closed: nothing would ever be heard of it."""
+        if not self._running:
+            return
         from concurrent.futures import InvalidStateError
 
         for future, (loop, coroutine) in list(self._running.items()):
@@ -88,10 +90,10 @@ class BusLoop:
 
     def join(self, timeout: float | None) -> bool:
         """Wait for what was spawned so far; False after `timeout` seconds, and at once on the loop itself."""
-        if not self._running:
-            return True
         self.sweep()
         running = list(self._running)
+        if not running:
+            return True
         if running_loop() is self._loop():
             return False
         from concurrent.futures import wait
