@@ -39,7 +39,7 @@ _DELIVERIES = (
     "SELECT d.position, d.state, d.attempts, d.due, d.order_key FROM eventbus_deliveries d"
     " JOIN eventbus_subscriptions s ON s.id = d.subscription_id WHERE s.name = ?"
 )
-_COUNTERS = "SELECT cursor, handled, discarded FROM eventbus_subscriptions WHERE name = ?"
+_COUNTERS = "SELECT cursor, ahead, handled, discarded FROM eventbus_subscriptions WHERE name = ?"
 
 
 class DeliveryMachine(RuleBasedStateMachine):
@@ -319,12 +319,15 @@ class DeliveryMachine(RuleBasedStateMachine):
     def seen(self, name: str) -> dict[int, Seen]:
         """Where each delivery stands, as the tables say."""
         rows = {row["position"]: row for row in self.bus.query(_DELIVERIES, (name,))}
-        cursor = self.bus.query(_COUNTERS, (name,))[0]["cursor"]
+        (counters,) = self.bus.query(_COUNTERS, (name,))
+        ahead = json.loads(counters["ahead"])
         found = {}
         for delivery, _, position in self.events:
             row = rows.get(position)
             if row is None:
-                found[delivery.number] = Seen("done" if position <= cursor else "to come")
+                found[delivery.number] = Seen(
+                    "done" if position <= counters["cursor"] or position in ahead else "to come"
+                )
             elif row["state"] == "retrying":
                 due = datetime.fromisoformat(row["due"]).timestamp()
                 later = due if due > self.clock.time() else None

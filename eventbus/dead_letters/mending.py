@@ -166,9 +166,7 @@ class DeadLetters:
                 steps.forget(connection, row.id, each.position)
             if letter.order_key is not None:
                 deliveries.release_next(connection, row.id, letter.order_key, now)
-            # In strict order the cursor stands before what stopped it.
-            passed = letter.position if row.order_by == "log" else 0
-            subscriptions.changed(connection, row.id, now, discarded=len(every), settled_up_to=passed)
+            subscriptions.changed(connection, row.id, now, discarded=len(every))
             by = who or user()
             return [technical.DeadLetterDiscarded(*_about(each), by, reason, row.run) for each in every]
 

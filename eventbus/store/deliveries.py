@@ -30,6 +30,11 @@ _REORDER = (
     " WHERE subscription_id = ? AND position = ?"
 )
 _SETTLE = "DELETE FROM eventbus_deliveries WHERE subscription_id = ? AND position = ?"
+# Beyond the cursor nothing but this tells that it is done: its row is gone, and it would be taken for still to come.
+_AHEAD = (
+    "UPDATE eventbus_subscriptions SET ahead = (SELECT json_group_array(value) FROM"
+    " (SELECT value FROM json_each(ahead) UNION SELECT ? ORDER BY value)) WHERE id = ? AND cursor < ?"
+)
 _SETTLE_ATTEMPTS = "DELETE FROM eventbus_attempts WHERE subscription_id = ? AND position = ?"
 _RELEASE = (
     "UPDATE eventbus_deliveries SET state = 'retrying', due = ? WHERE subscription_id = ? AND position ="
@@ -56,6 +61,7 @@ _LAST_ERROR = (
     "SELECT error FROM eventbus_deliveries WHERE subscription_id = ? AND error IS NOT NULL ORDER BY since DESC LIMIT 1"
 )
 _FIRST = "SELECT min(position) FROM eventbus_deliveries WHERE subscription_id = ?"
+_IS_BEHIND = "SELECT 1 FROM eventbus_deliveries WHERE subscription_id = ? AND order_key = ? AND position < ? LIMIT 1"
 _HEAD_OF_KEY = (
     f"SELECT {_COLUMNS} FROM eventbus_deliveries WHERE subscription_id = ? AND order_key = ? ORDER BY position LIMIT 1"
 )
@@ -115,9 +121,10 @@ def uncount_attempt(connection: sqlite3.Connection, subscription_id: int, positi
 
 
 def settle(connection: sqlite3.Connection, subscription_id: int, position: int) -> None:
-    """The delivery is done: it needs no row any more."""
+    """The delivery is done: it needs no row any more, and no reader takes it up again."""
     connection.execute(_SETTLE, (subscription_id, position))
     connection.execute(_SETTLE_ATTEMPTS, (subscription_id, position))
+    connection.execute(_AHEAD, (position, subscription_id, position))
 
 
 def release_next(
@@ -176,6 +183,11 @@ def head_of_key(connection: sqlite3.Connection, subscription_id: int, order_key:
     """The delivery that a key waits for."""
     found = connection.execute(_HEAD_OF_KEY, (subscription_id, order_key)).fetchone()
     return DeliveryRow(*found) if found else None
+
+
+def is_behind(connection: sqlite3.Connection, subscription_id: int, order_key: str, position: int) -> bool:
+    """Whether an earlier delivery of this key is not done."""
+    return connection.execute(_IS_BEHIND, (subscription_id, order_key, position)).fetchone() is not None
 
 
 def beyond(connection: sqlite3.Connection, subscription_id: int, position: int) -> list[int]:

@@ -18,7 +18,10 @@ _COUNT = (
     "SELECT type_id, count(*), min(position) FROM eventbus_events WHERE position > ? AND position <= ? GROUP BY type_id"
 )
 _HEAD = "SELECT coalesce(max(position), 0) FROM eventbus_events"
-_BEYOND = "SELECT position FROM eventbus_deliveries WHERE subscription_id = ? AND position > ?"
+_APART = (
+    "SELECT position, type_id FROM eventbus_events WHERE position IN (SELECT position FROM eventbus_deliveries"
+    " WHERE subscription_id = ? AND position > ? UNION SELECT value FROM json_each(?))"
+)
 _FIRST_TO_COME = (
     "SELECT position FROM eventbus_events WHERE position > ? AND type_id IN ({}) AND position NOT IN"
     " (SELECT value FROM json_each(?)) ORDER BY position LIMIT 1"
@@ -108,9 +111,9 @@ def _lag(
     to_come = {
         (floor, type_id): counts.get(floor, {}).get(type_id, _NONE) for floor in floors for type_id in floors[floor]
     }
-    counted_from = max((row.cursor, *(match.seen for match in row.types)))
-    apart = {position for (position,) in connection.execute(_BEYOND, (row.id, counted_from))}
-    apart.update(position for position in reader.ahead if position > row.cursor)
+    floor_of = {type_id: floor for floor, types in floors.items() for type_id in types}
+    found = connection.execute(_APART, (row.id, row.cursor, json.dumps(list(reader.ahead)))).fetchall()
+    apart = {position for position, type_id in found if position > floor_of.get(type_id, position)}
     events = max(sum(count for count, _ in to_come.values()) - len(apart), 0)
     oldest = [position for (position,) in connection.execute(_TRYING, (row.id,)) if position is not None]
     if events:

@@ -37,7 +37,11 @@ _ADVANCE = (
     "UPDATE eventbus_subscriptions SET cursor = max(cursor, ?), claim = max(claim, ?), handled = handled + ?,"
     " discarded = discarded + ?, updated_at = ? WHERE id = ? AND epoch = ?"
 )
-_AHEAD = "UPDATE eventbus_subscriptions SET ahead = ? WHERE id = ?"
+# Added to what is there: a person may have given up a delivery that the owner has not heard of yet.
+_AHEAD = (
+    "UPDATE eventbus_subscriptions SET ahead = (SELECT json_group_array(value) FROM (SELECT value FROM json_each(ahead)"
+    " UNION SELECT value FROM json_each(?) ORDER BY value) WHERE value > cursor) WHERE id = ?"
+)
 _GUARD = "UPDATE eventbus_subscriptions SET breaker = ? WHERE id = ?"
 _TAKE = "UPDATE eventbus_subscriptions SET epoch = epoch + 1, owner = ? WHERE id = ? RETURNING epoch, cursor, claim"
 _RELEASE = "UPDATE eventbus_subscriptions SET claim = cursor, owner = NULL, updated_at = ? WHERE id = ? AND epoch = ?"
@@ -46,8 +50,7 @@ _SET_STATE = (
 )
 _CHANGES = "SELECT id, changes FROM eventbus_subscriptions"
 _CHANGED = (
-    "UPDATE eventbus_subscriptions SET changes = changes + 1, discarded = discarded + ?, cursor = max(cursor, ?),"
-    " updated_at = ? WHERE id = ?"
+    "UPDATE eventbus_subscriptions SET changes = changes + 1, discarded = discarded + ?, updated_at = ? WHERE id = ?"
 )
 _FORGET = (
     "DELETE FROM eventbus_subscriptions WHERE id = ?",
@@ -243,7 +246,7 @@ def advance(
 ) -> None:
     """Move the cursor and the claim, and count what was done; LeaseLost if another process has taken over.
 
-    `ahead`: the positions beyond the cursor that are done, if they have changed.
+    `ahead`: the positions beyond the cursor that are done, if there are others than before.
     """
     changed = connection.execute(_ADVANCE, (cursor, claim, handled, discarded, now, row_id, epoch)).rowcount
     if changed != 1:
@@ -272,11 +275,9 @@ def changes(connection: sqlite3.Connection) -> dict[int, int]:
     return dict(connection.execute(_CHANGES).fetchall())
 
 
-def changed(
-    connection: sqlite3.Connection, row_id: int, now: str, *, discarded: int = 0, settled_up_to: int = 0
-) -> None:
+def changed(connection: sqlite3.Connection, row_id: int, now: str, *, discarded: int = 0) -> None:
     """A person has changed its deliveries: whoever delivers it is to read them again."""
-    connection.execute(_CHANGED, (discarded, settled_up_to, now, row_id))
+    connection.execute(_CHANGED, (discarded, now, row_id))
 
 
 def forget(connection: sqlite3.Connection, row_id: int) -> None:

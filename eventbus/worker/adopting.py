@@ -39,7 +39,7 @@ def adopt(
     epoch, cursor, claim = taken
     text = iso(now)
     careful = min(claim, append.head(connection)) if claim > cursor else 0
-    row = reorder(connection, _with_backfill(connection, row, work, text), work, names, text)
+    row = reorder(connection, _with_backfill(connection, row, text), work, names, text)
     cursor, claim = row.cursor, max(claim if careful else 0, row.cursor + CLAIM)
     subscriptions.advance(connection, row_id, row.name, epoch, cursor=cursor, claim=claim, handled=0, now=text)
     lane = Lane(
@@ -57,15 +57,11 @@ def adopt(
     return lane
 
 
-def _with_backfill(connection: sqlite3.Connection, row: SubscriptionRow, work: Work, text: str) -> SubscriptionRow:
+def _with_backfill(connection: sqlite3.Connection, row: SubscriptionRow, text: str) -> SubscriptionRow:
     """Move the cursor back for what was added with backfill=True; here, where nobody else moves it."""
     moved = subscriptions.with_backfill(row)
     if moved is row:
         return row
-    if work.key_of is None:
-        # In strict order the delivery that stops the cursor comes up again by itself, after what is before it.
-        for position in deliveries.beyond(connection, row.id, row.cursor):
-            deliveries.settle(connection, row.id, position)
     subscriptions.redefine(connection, moved, text)
     return moved
 
@@ -89,10 +85,9 @@ def _load(connection: sqlite3.Connection, lane: Lane, now: float) -> None:
             due = waits_until(from_iso(row.due).timestamp(), from_iso(row.since).timestamp(), now)
         lane.make_due(row.position, due, row.attempts, row.order_key, again=row.tries > 0)
     if lane.strict and counts:
-        lane.stuck_at = deliveries.first(connection, lane.row.id)
-        lane.scanned = max(lane.scanned, lane.stuck_at or 0)
-        if lane.work.retry is None and lane.stuck_at is not None:
-            _try_stopped(connection, lane, lane.stuck_at, now)
+        lane.stops = [row.position for row in deliveries.parked(connection, lane.row.id)]
+        if lane.work.retry is None:
+            _try_stopped(connection, lane, lane.stops[0], now)
 
 
 def _try_stopped(connection: sqlite3.Connection, lane: Lane, position: int, now: float) -> None:

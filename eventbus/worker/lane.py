@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 import threading
+from bisect import insort
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
@@ -91,7 +92,8 @@ class Lane:
     apart: frozenset[int] = frozenset()  # positions beyond the cursor that were done, or have a row, when it was made
     ahead: frozenset[int] = frozenset()  # positions beyond the cursor that are done
     missed: set[str] = attrs.field(factory=set[str])  # types whose class was missing, said once
-    stuck_at: int | None = None  # strict order only: the delivery that stops the cursor
+    stops: list[int] = attrs.field(factory=list[int])  # strict order only: all that has a row, in order
+    stuck_at: int | None = None  # the first of them, once all before it is done: it stops the cursor
     pending: list[tuple[Item, Outcome]] = attrs.field(
         factory=list[tuple[Item, Outcome]]
     )  # outcomes that are not recorded yet
@@ -121,13 +123,22 @@ class Lane:
     # -- what the log brings -----------------------------------------------------------------------
     def wants(self, head: int) -> bool:
         """True if it should read on."""
-        if self.paused or self.lost or self.scanned >= head or len(self.ready) + len(self.flight) >= WINDOW:
+        if self.paused or self.lost or len(self.ready) + len(self.flight) >= WINDOW:
             return False
-        return self.stuck_at is None
+        return self.stuck_at is None and self.scanned < self._last_free(head)
+
+    def _last_free(self, until: int) -> int:
+        """`until`, or the last position before the first stop."""
+        return min(until, self.stops[0] - 1) if self.stops else until
 
     def offer(self, envelopes: Iterable[Envelope], until: int) -> None:
-        """Take the matching events up to the position `until`."""
-        items = [self.item(envelope) for envelope in envelopes if envelope.position not in self.apart]
+        """Take the matching events up to the position `until`; in strict order none behind a stop."""
+        until = self._last_free(until)
+        items = [
+            self.item(envelope)
+            for envelope in envelopes
+            if envelope.position not in self.apart and envelope.position <= until
+        ]
         self.ready.extend(items)  # all or, after Ctrl-C in a function of the app's, none
         self.scanned = until
 
@@ -136,6 +147,14 @@ class Lane:
         item = Item(envelope, envelope.position, None, subscription=self.name)
         item.key, item.problem = order_key(self.work, envelope)
         return item
+
+    def reach(self) -> None:
+        """Stand at the next stop, if all before it is done."""
+        if not self.stops or self.stuck_at is not None or self.ready or self.flight or self.pending:
+            return
+        if self.scanned >= self.stops[0] - 1:
+            self.stuck_at = self.stops[0]
+            self.scanned = max(self.scanned, self.stuck_at)
 
     # -- what comes next ---------------------------------------------------------------------------
     def idle(self) -> bool:
@@ -157,7 +176,7 @@ class Lane:
         first_due = self.next_due()
         if first_due is None or first_due > now:
             return None
-        position = self._order[0][1]
+        position = self._order[0][1] if self.stuck_at is None else self.stuck_at
         return None if position <= self.careful and (self.flight or self.trying) else position
 
     def take(self, position: int) -> bool:
@@ -242,7 +261,10 @@ class Lane:
         return self.ready[0].position > self.claim
 
     def next_due(self) -> float | None:
-        """When the first parked delivery is due, wall clock."""
+        """When the first parked delivery is due, wall clock; in strict order that is the stop it stands at."""
+        if self.stops:
+            due = None if self.stuck_at is None else self.due.get(self.stuck_at)
+            return None if due is None else due.when
         while self._order:
             when, position = self._order[0]
             if position in self.due and self.due[position].when == when:
@@ -281,6 +303,8 @@ class Lane:
         elif due is not None:
             self.make_due(position, due, row.attempts, key, again=row.tries > 0)
         if self.strict:
+            if position not in self.stops:
+                insort(self.stops, position)
             self.stuck_at = position
         else:
             self.passed = max(self.passed, position)
@@ -305,9 +329,8 @@ class Lane:
                 self.blocked[item.key] -= 1
                 if self.blocked[item.key] <= 0:
                     del self.blocked[item.key]
-            if self.stuck_at == item.position and released is not None:
-                self.stuck_at = released[0]
-            elif self.stuck_at == item.position and not self.blocked:
+            if self.stuck_at == item.position:
+                self.stops.remove(item.position)
                 self.stuck_at = None
         if released is not None:
             self.held -= 1
@@ -343,7 +366,7 @@ class Lane:
         """True if all up to `head` is handled: nothing is running, to come, parked or kept from running."""
         if self.paused or self.lost or self.jobs or self.strays or self.pending or self.ready:
             return False
-        return self.stuck_at is None and not (self.due or self.unloaded or self.blocked) and self.scanned >= head
+        return not (self.stops or self.due or self.unloaded or self.blocked) and self.scanned >= head
 
     def quiet(self, head: int, now: float) -> bool:
         """True if there is nothing it could do now."""

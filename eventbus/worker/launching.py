@@ -28,6 +28,7 @@ class Launcher:
         moved, now = False, self._clock.time()
         parked: list[tuple[Lane, int]] = []
         for lane in lanes:
+            lane.reach()
             admits = self._admitted(lane, now)
             room = 0 if admits == "none" else 1 if admits == "probe" else lane.work.concurrency - len(lane.jobs)
             while room > 0 and lane.idle():

@@ -135,10 +135,13 @@ class Recorder:
         return self._held(item, outcome) if expected and self._is_blocked(item) else self._due(item, outcome)
 
     def _is_blocked(self, item: Item) -> bool:
-        """Asked of the log: a person may have settled from another process what it was behind."""
+        """Asked of the log: a person may have settled from another process what it was behind.
+
+        Of its key only what comes before it counts: what was added with backfill=True goes before what waits already.
+        """
         if item.key is None:
             return False
-        return deliveries.head_of_key(self._connection, self._lane.row.id, item.key) is not None
+        return deliveries.is_behind(self._connection, self._lane.row.id, item.key, item.position)
 
     def _held(self, item: Item, outcome: Outcome) -> Effect:
         return self._park(item, outcome, "held")

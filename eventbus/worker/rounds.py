@@ -184,6 +184,8 @@ class Rounds:
             if effect.already_recorded and (lane.strict or not effect.item.parked):
                 lane.cursor = max(lane.cursor, effect.item.position)
                 lane.claim = max(lane.claim, effect.item.position + CLAIM)
+            elif effect.already_recorded and effect.item.position > lane.cursor:
+                lane.ahead |= {effect.item.position}
             if effect.row is not None and effect.row.state == "waiting":
                 self._looked = None
         # Only what grows is stopped: one that was mended and resumed would otherwise pause at its first success.

@@ -121,6 +121,7 @@ KINDS = (
     Kind("moody", {"retry": Retry(attempts=None, backoff=AGAIN, on={Mood: "pause"})}, fault=_moods),
     Kind("doomed", {"retry": _FEW}, fault=_poisons),
     Kind("async_doomed", {"retry": _FEW}, fault=_poisons, is_async=True),
+    Kind("doomed_parallel", {"concurrency": 4, "retry": _FEW}, fault=_poisons),
     Kind("ledger", _TX, fault=_chances, echoes=True),
     Kind("log_ledger", {**_TX, **_LOG}, fault=_chances, key=lambda envelope: ""),
     Kind("doomed_ledger", {**_TX, "retry": _FEW}, fault=_poisons),
