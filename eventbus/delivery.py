@@ -131,6 +131,22 @@ def message(error: BaseException) -> str:
     return _said(lambda: str(error)[:_LONGEST], "message")
 
 
+def tame(error: BaseException) -> BaseException:
+    """The error, or one that stands for it where its own code fails as soon as it is looked at."""
+    try:
+        isinstance(error, KeyboardInterrupt)  # asks its __class__
+        if isinstance(error, BaseExceptionGroup):
+            for each in error.exceptions:
+                tame(each)
+    except BaseException as trouble:
+        if type(trouble) is KeyboardInterrupt:
+            raise
+        kind = type(error)
+        odd = RuntimeError(f"a {kind.__qualname__}, whose own code fails: {type(trouble).__name__}")
+        return odd.with_traceback(BaseException.__getattribute__(error, "__traceback__"))
+    return error
+
+
 def in_words(error: BaseException) -> str:
     """An exception with its class, as it is recorded and told."""
     return f"{type(error).__name__}: {message(error)}"

@@ -51,6 +51,8 @@ _log = logging.getLogger("eventbus.retry")
 class RetryLater(Exception):
     """Raised by a handler to be tried again in `seconds`, without using up an attempt."""
 
+    seconds: float = math.nan  # of a subclass that has not called __init__
+
     def __init__(self, seconds: float) -> None:
         self.seconds = _seconds("RetryLater(seconds)", seconds)
         super().__init__(seconds)
@@ -224,7 +226,8 @@ class Retry:
 
     def _wait_out(self, error: BaseException, failure: int, jitter: Jitter) -> Again:
         asked = [leaf.seconds for leaf in leaves(error) if isinstance(leaf, RetryLater)]
-        return Again(max(asked) if asked else self._wait(failure, jitter), counts=False)
+        waits = [seconds for seconds in asked if 0 <= seconds <= LONGEST_WAIT]  # a subclass may have set anything
+        return Again(max(waits) if waits else self._wait(failure, jitter), counts=False)
 
     def _wait(self, failure: int, jitter: Jitter) -> float:
         try:

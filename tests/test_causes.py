@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from bus_stage import Recorder, run
 from delivery_stage import ONCE, Notes, audit, standing_still
+from outbox_stage import insert
 
 from eventbus import Context, EventBus, Retry, event
 from eventbus.dispatch import MOST_NESTED
@@ -306,3 +307,27 @@ def test_a_chain_within_the_bounds_is_told_depth_first() -> None:
         bus.on(Ping, handler=handle)
         bus.publish(Ping(0))
     assert notes.numbers == list(range(MOST_NESTED))
+
+
+# --- what comes from outside ------------------------------------------------------------------------------
+
+
+def test_a_row_of_the_outbox_that_ends_a_loop_is_a_dead_letter_and_stops_nobody(tmp_path: Path) -> None:
+    notes = Notes()
+    with standing_still(tmp_path / "log.db", durability="process") as bus:
+        last = chained(bus, MOST_CAUSES)
+        bus.subscribe("pong", Pong, handler=notes)
+        insert(tmp_path / "log.db", {"event_type": "loop.Ping", "payload": "{}", "causation_id": last})
+        bus.publish(Pong(7))
+        bus.drain()
+        assert notes.numbers == [7]
+        (letter,) = bus.dead_letters.list()
+        assert "CausationLoop" in (letter.error or "")
+
+
+def test_what_waited_for_its_turn_may_end_as_long_a_chain_as_what_came_in_turn() -> None:
+    with standing_still() as bus:
+        last = chained(bus, MOST_CAUSES)
+        for number in (2, 1):
+            bus.ingest(Pong(number), source="there", id=f"{number}", stream="s", sequence=number, causation_id=last)
+        assert [envelope.event.number for envelope in bus.log.read(types=Pong)] == [1, 2]

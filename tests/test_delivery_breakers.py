@@ -191,3 +191,17 @@ def test_people_see_an_open_breaker_and_when_it_is_looked_at_again(tmp_path: Pat
 def test_what_is_no_breaker_is_refused() -> None:
     with EventBus() as bus, pytest.raises(EventDefinitionError, match="breaker= must be a Breaker"):
         bus.subscribe("mail", Counted, handler=print, breaker=5)  # type: ignore[call-overload]
+
+
+def test_a_subscription_that_comes_after_the_start_finds_its_breaker_open(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with standing_still(tmp_path / "log.db", clock) as bus:
+        behind(bus, Downstream())
+        bus.publish_many([Placed(str(number), number) for number in range(5)])
+        bus.drain()
+    downstream = Downstream()
+    with standing_still(tmp_path / "log.db", clock) as bus:
+        bus.drain()
+        behind(bus, downstream)
+        bus.drain()
+        assert downstream.asked == 0

@@ -13,8 +13,10 @@ import pytest
 from bus_stage import PATIENCE, run
 from delivery_stage import Counted, Notes, failing, standing_still
 
-from eventbus import EventBus, Retry
+from eventbus import Context, EventBus, Retry, RetryLater
 from eventbus.delivery import Failed
+from eventbus.retry import fixed
+from eventbus.testing import FakeClock
 from eventbus.worker.loop import BusLoop
 
 ONCE = Retry(attempts=1)
@@ -178,3 +180,55 @@ def test_the_loop_of_the_bus_goes_on_whatever_a_handler_does_to_it(
         assert loop.spawn(answer()).result(PATIENCE) == 42
     loop.close()
     loop.close()
+
+
+# --- exceptions whose own code fails ----------------------------------------------------------------------
+
+
+class LooksAtNothing(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        raise LookupError(name)
+
+
+class OfNothing(ExceptionGroup[Exception]):
+    @property
+    def exceptions(self) -> Any:
+        raise LookupError
+
+
+class LaterSomehow(RetryLater):
+    def __init__(self) -> None:
+        """Without its parent's."""
+
+
+@pytest.mark.parametrize(
+    "make", [LooksAtNothing, lambda: OfNothing("none", [ValueError()])], ids=["attributes", "group"]
+)
+@pytest.mark.parametrize("transactional", [False, True])
+def test_an_exception_that_cannot_be_looked_at_is_a_failed_attempt(
+    make: Callable[[], Exception], transactional: bool
+) -> None:
+    def handle(counted: Counted, ctx: Context) -> None:
+        calls.append(counted.number)
+        if counted.number == 1:
+            raise make()
+
+    calls: list[int] = []
+    with standing_still() as bus:
+        bus.subscribe("odd", Counted, handler=handle, retry=ONCE, transactional=transactional)
+        bus.publish_many([Counted(1), Counted(2)])
+        bus.drain()
+        assert calls == [1, 2]
+        (letter,) = bus.dead_letters.list()
+        assert "whose own code fails: LookupError" in (letter.error or "")
+
+
+def test_a_retry_later_that_does_not_say_when_waits_as_the_backoff_says() -> None:
+    clock, notes = FakeClock(), failing(LaterSomehow())
+    with standing_still(clock=clock) as bus:
+        bus.subscribe("later", Counted, handler=notes, retry=Retry(attempts=1, backoff=fixed(10)))
+        bus.publish(Counted(1))
+        for _ in range(3):
+            bus.drain()
+            clock.advance(10)
+        assert notes.attempts == [1, 1, 1], "it uses up no attempt"

@@ -312,3 +312,27 @@ def test_a_policy_that_changes_while_a_person_is_asked_is_followed(bus: EventBus
     send(bus, 3, **SKIP)
     assert after(bus, clock, 1) == [2, 3]
     assert (skips(bus), bus.dead_letters.list()) == ([(1, 1, "timeout")], [])
+
+
+# --- clocks that are set ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moved", [-3600.0, 0.0, 3600.0])
+def test_a_gap_is_open_for_its_timeout_however_the_clock_is_set(bus: EventBus, clock: FakeClock, moved: float) -> None:
+    send(bus, 2, **SKIP)
+    assert after(bus, clock, 2) == []
+    clock.jump(moved)
+    assert after(bus, clock, 2) == []
+    assert after(bus, clock, 10) == [2]
+
+
+def test_two_processes_that_notice_it_put_a_gap_off_once(tmp_path: Path, clock: FakeClock) -> None:
+    with standing_still(tmp_path / "log.db", clock) as one, standing_still(tmp_path / "log.db", clock) as other:
+        send(one, 2, **SKIP)
+        one.drain()
+        other.drain()
+        clock.jump(3600)
+        clock.advance(1)
+        one.drain()
+        other.drain()
+        assert after(one, clock, 10) == [2]

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from eventbus.clock import iso
+from eventbus.clock import STEADY_SECONDS, ClockWatch, from_iso, iso
 from eventbus.errors import EventBusError, SequenceMissing
 from eventbus.handlers import SubscriptionDeclaration
 from eventbus.inbox.intake import GAPS, Intake
@@ -24,6 +24,7 @@ T = TypeVar("T")
 _log = logging.getLogger("eventbus.inbox")
 
 EVERY = 1.0  # seconds between two looks
+LAST = "9999"  # after every time that is stored
 
 
 class GapWatch:
@@ -45,6 +46,7 @@ class GapWatch:
         self._declare, self._tell = declare, tell
         self._next = 0.0
         self._declared = False
+        self._clock_watch = ClockWatch(storage.clock)
 
     def hurry(self) -> None:
         """Look in the next round, whenever the last look was."""
@@ -56,6 +58,7 @@ class GapWatch:
         if clock.monotonic() < self._next:
             return False
         self._next = clock.monotonic() + EVERY
+        self._notice_the_clock()
         with self._storage.reading() as connection:
             due = inbox.due(connection, iso(clock.time()))
             asked = inbox.asked(connection)
@@ -69,6 +72,28 @@ class GapWatch:
             self._tell(appended)
             self.hurry()  # behind what was given up there may be another gap
         return bool(appended)
+
+    def _notice_the_clock(self) -> None:
+        """What waits has waited neither longer nor shorter because the wall clock was set.
+
+        Two processes may notice it at once: what one has set right does not look wrong to the other.
+        """
+        clock, moved = self._storage.clock, self._clock_watch.moved()
+        now = clock.time()
+        with self._storage.reading() as connection:
+            ahead = inbox.arrived(connection, iso(now + STEADY_SECONDS), LAST)
+            before = inbox.arrived(connection, "", iso(now - moved)) if moved > 0 else []
+        if not (ahead or before):
+            return
+        with self._storage.writing(synced=False) as connection:
+            for row_id, number, _ in ahead:
+                inbox.set_arrival(connection, row_id, number, iso(now))
+            for row_id, number, at in before:
+                inbox.set_arrival(connection, row_id, number, iso(from_iso(at).timestamp() + moved))
+            for row_id in {row_id for row_id, *_ in (*ahead, *before)}:
+                row, since = inbox.with_id(connection, row_id), inbox.earliest(connection, row_id)
+                if row is not None and row.due is not None and since is not None and row.gap_timeout is not None:
+                    inbox.set_due(connection, row_id, since, iso(from_iso(since).timestamp() + row.gap_timeout))
 
     def _without_stopping(self, act: Callable[[T], list[Appended]], what: T) -> list[Appended]:
         """What goes wrong with one sender delays neither the others nor any delivery; it is tried again."""

@@ -239,6 +239,7 @@ class Intake:
             correlation_id=event.correlation_id,
             causation_id=event.causation_id,
             known_id=True,
+            unbounded=True,  # as if it had come in its turn
         )
 
     def _type(self, type_id: int) -> EventType:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from eventbus.clock import iso
-from eventbus.errors import IdempotencyConflict
+from eventbus.errors import EventBusError
 from eventbus.handlers import handling
 from eventbus.outbox.doors import EVERY, Door, OwnFile
 from eventbus.outbox.reading import draft_of, event_of
@@ -16,6 +16,7 @@ from eventbus.store import subscriptions
 from eventbus.store.append import Appended, Draft
 from eventbus.store.outbox import OutboxRow, Unreachable
 from eventbus.store.storage import Storage
+from eventbus.store.trouble import is_of_the_log
 from eventbus.threads import is_ctrl_c
 
 _PATIENT = 5  # looks at a file that is locked before that is worth a word
@@ -164,7 +165,9 @@ class Outboxes:
         if isinstance(ready, Draft):
             try:
                 return appender.append(connection, [ready], now), False
-            except IdempotencyConflict as error:
+            except EventBusError as error:  # its id, its causes: whatever it is, those behind it must not wait for it
+                if is_of_the_log(error):
+                    raise
                 ready = error
         _log.info("row %d of %s is refused: %s", row.position, door.path or "the outbox", ready)
         self._refusals.settle(connection, now)

@@ -22,6 +22,12 @@ _SAVE = (
 )
 _DUE = "SELECT id FROM eventbus_inbox WHERE due <= ? ORDER BY due"
 _DUE_TO_ASK = "SELECT 1 FROM eventbus_inbox WHERE due <= ? AND on_gap = 'dead' LIMIT 1"
+_ARRIVED = (
+    "SELECT e.inbox_id, e.number, e.received_at FROM eventbus_inbox_events e JOIN eventbus_inbox i ON i.id = e.inbox_id"
+    " WHERE i.due IS NOT NULL AND e.received_at >= ? AND e.received_at <= ?"
+)
+_SET_ARRIVAL = "UPDATE eventbus_inbox_events SET received_at = ? WHERE inbox_id = ? AND number = ?"
+_SET_DUE = "UPDATE eventbus_inbox SET since = ?, due = ? WHERE id = ?"
 _ASKED = f"SELECT {_ROW} FROM eventbus_inbox WHERE asked IS NOT NULL ORDER BY asked"
 
 _EVENT = (
@@ -206,6 +212,21 @@ def earliest(connection: sqlite3.Connection, row_id: int) -> str | None:
     """When the first of those that wait arrived; None if none does."""
     (since,) = connection.execute(_EARLIEST, (row_id,)).fetchone()
     return None if since is None else str(since)
+
+
+def arrived(connection: sqlite3.Connection, after: str, until: str) -> list[tuple[int, int, str]]:
+    """What came between these times, both included, and waits for a limited time: sender, number, and when it came."""
+    return connection.execute(_ARRIVED, (after, until)).fetchall()
+
+
+def set_arrival(connection: sqlite3.Connection, row_id: int, number: int, received_at: str) -> None:
+    """It came at another time than the clock said."""
+    connection.execute(_SET_ARRIVAL, (received_at, row_id, number))
+
+
+def set_due(connection: sqlite3.Connection, row_id: int, since: str, due: str) -> None:
+    """A gap is open since another time than the clock said."""
+    connection.execute(_SET_DUE, (since, due, row_id))
 
 
 # --- what was given up ------------------------------------------------------------------------------------

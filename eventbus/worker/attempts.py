@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import attrs
 
 from eventbus.clock import Clock
-from eventbus.delivery import Behind, Bundle, Failed, Handled, Item, Left, Outcome, Unloaded
+from eventbus.delivery import Behind, Bundle, Failed, Handled, Item, Left, Outcome, Unloaded, tame
 from eventbus.errors import EventDefinitionError, HandlerTimeout, UnknownEvent
 from eventbus.events import Envelope
 from eventbus.handlers import Context, handling
@@ -159,6 +159,7 @@ class Attempt:
             delivering.reset(self._delivering)
         if error is None:
             return True
+        error = tame(error)
         seconds = self._clock.monotonic() - self._started
         if self._cancelled():
             self.outcome = Left()

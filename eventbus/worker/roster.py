@@ -157,6 +157,7 @@ class Roster:
                 self._rounds.lanes[row_id] = new
                 if row_id in self._reload or self._wanted.get(row_id) is not new.work:
                     new.paused = True
+        self._rounds.circuits.look(new for _, new in made if new is not None)
         self._rounds.look_again()
 
     def _lose(self, row_id: int) -> None:
