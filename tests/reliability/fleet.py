@@ -23,6 +23,7 @@ class Fleet:
     def __init__(self, folder: Path, size: int) -> None:
         self.kills = self.stops = self.closes = 0
         self.lives = [0] * size
+        self.closed: set[str] = set()  # the lives that ended in order
         self._trouble = folder / "stderr.txt"
         self._processes: dict[int, int] = {}
         self._up: set[int] = set()
@@ -73,6 +74,7 @@ class Fleet:
     def close(self, slot: int) -> None:
         """SIGTERM: it closes its bus and ends, and hands over what it delivered. Then the next life begins."""
         self.closes += 1
+        self.closed.add(f"{slot}.{self.lives[slot]}")
         self._end((slot,), signal.SIGTERM, 0)
         self._begin(slot)
 

@@ -113,7 +113,7 @@ def storm(folder: Path, kills: int, seed: int) -> dict[str, float]:
         for key in left_unanswered(folder, fleet.lives):
             clerks.say(key)
         settle(bus, visitor)
-        figures = Verdict(bus, folder, visitor.reader).all()
+        figures = Verdict(bus, folder, visitor.reader, fleet.closed).all()
         epochs = sum(row["epoch"] for row in bus.query("SELECT epoch FROM eventbus_subscriptions"))
         declared.close()
         clerks.close()

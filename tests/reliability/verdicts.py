@@ -19,8 +19,8 @@ from eventbus.events import Envelope
 class Verdict:
     """Checks, each of which raises AssertionError, and the figures they came upon."""
 
-    def __init__(self, bus: EventBus, folder: Path, reader: Reader) -> None:
-        self._bus, self._folder, self._reader = bus, folder, reader
+    def __init__(self, bus: EventBus, folder: Path, reader: Reader, closed: set[str]) -> None:
+        self._bus, self._folder, self._reader, self._closed = bus, folder, reader, closed
         self._log = Log(bus)
         self._deposits = self._log.of(Deposited)
         self._at = {envelope.position: envelope for envelope in self._deposits}
@@ -104,10 +104,24 @@ class Verdict:
         again = [each for each, times in Counter((line[0], line[1]) for line in written).items() if times > 1]
         assert again == [], f"one life of a process did something twice for {kind.name}: {again[:10]}"
         positions = [int(line[0]) for line in written]
+        self._check_repeated(kind, written)
         for key, found in self._by_key(kind, positions).items():
             self._check_first_times(f"{kind.name}, {key}", found)
         self.figures["repeated"] = self.figures.get("repeated", 0) + len(positions) - len(set(positions))
         return list(set(positions))
+
+    def _check_repeated(self, kind: Kind, written: list[list[str]]) -> None:
+        """Only what a killed life did is done again by another one; each life goes forward in each key."""
+        last_life: dict[str, str] = {}
+        by_life: defaultdict[str, list[int]] = defaultdict(list)
+        for position, life, *_ in written:
+            before = last_life.get(position)
+            assert before not in self._closed, f"{kind.name}: {position} again, which {before} had closed after"
+            last_life[position] = life
+            by_life[life].append(int(position))
+        for life, positions in by_life.items():
+            for key, found in self._by_key(kind, positions).items():
+                assert found == sorted(found), (kind.name, life, key)
 
     def _check_first_times(self, what: str, found: list[int]) -> None:
         """After a kill it begins again somewhere before, and goes on from there event by event."""
