@@ -100,9 +100,7 @@ def test_filters_say_which_are_listed_and_which_are_acted_upon(
 def test_a_dry_run_touches_nothing(file: Path) -> None:
     before = contents(file.parent)
     for call in (["retry"], ["discard", "--reason", "no", "--type", "*"]):
-        ran = run("dead", *call, file, "--dry-run")
-        assert ran.code == 0
-        assert ran.lines[-1] == f"Would {call[0]} 4 dead letters, 2 deliveries held behind."
+        assert run("dead", *call, file, "--dry-run").code == 0
     assert run("dead", "edit", file, "1", "--subscription", "mail", "--payload", "{}", "--dry-run").code == 0
     assert contents(file.parent) == before
 
@@ -141,7 +139,7 @@ def test_a_call_that_cannot_be_meant_changes_nothing(
 
 def test_a_retry_is_delivered_when_the_app_starts(file: Path) -> None:
     ran = run("dead", "retry", file, "1", "--subscription", "invoices", "--reason", "again", "--yes")
-    assert ran.lines[-1] == "Retried 1 dead letter, 1 delivery held behind."
+    assert ran.lines[-1] == "Retried 1 dead letter (1 held behind follows)."
     (action,) = actions(file)
     assert (action["type"], action["subscription"], action["why"]) == ("DeadLetterRetried", "invoices", "again")
     assert action["who"] != ""
@@ -183,7 +181,7 @@ def test_with_the_apps_code_an_edit_is_checked_at_once(file: Path, payload: str,
 
 def test_a_discarded_one_is_counted_and_what_was_held_goes_on(file: Path) -> None:
     ran = run("dead", "discard", file, "--text", "order a", "--subscription", "invoices", "--reason", "void", "--yes")
-    assert ran.lines[-1] == "Discarded 1 dead letter, 1 delivery held behind."
+    assert ran.lines[-1] == "Discarded 1 dead letter (1 held behind goes on)."
     assert delivered(file) == [2]
     assert [record["discarded"] for record in run("subscriptions", file, "--json").records] == [1, 0]
     standing = {
@@ -198,10 +196,24 @@ def test_a_whole_key_is_discarded(file: Path) -> None:
     assert delivered(file) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [([], "4 dead letters (2 held behind go on)"), (["--whole-key"], "4 dead letters and 2 held behind, for good")],
+)
+def test_before_and_after_discarding_it_says_what_becomes_of_what_is_held_behind(
+    file: Path, options: list[str], count: str
+) -> None:
+    call = ["dead", "discard", str(file), "--type", "*", "--reason", "no", *options]
+    assert run(*call, "--dry-run").lines[-1] == f"Would discard {count}."
+    assert f"Discard {count}? [y/N]" in on_a_terminal(*call, keys="n\n")
+    assert run(*call, "--dry-run", "--json").records[0]["whole_key"] == bool(options)
+    assert run(*call, "--yes").lines[-1] == f"Discarded {count}."
+
+
 @pytest.mark.parametrize(("keys", "left"), [("n\n", 4), ("y\n", 0)])
 def test_a_person_is_shown_what_is_meant_and_asked(file: Path, keys: str, left: int) -> None:
     said = on_a_terminal("dead", "retry", str(file), keys=keys)
-    assert "Retry 4 dead letters? [y/N]" in said
+    assert "Retry 4 dead letters (2 held behind follow)? [y/N]" in said
     assert "ValueError: order b has a total of -3" in said
     assert len(run("dead", "list", file, "--json").records) == left
 

@@ -19,7 +19,7 @@ from eventbus.cli.place import Look, app_option, file_and, json_option, locate
 from eventbus.cli.plain import plain
 from eventbus.cli.screen import Screen
 from eventbus.cli.show import WHICH_EVENT
-from eventbus.cli.units import plural
+from eventbus.cli.units import number, plural
 from eventbus.errors import EventBusError
 from eventbus.store.viewing import DeadLetter
 
@@ -56,6 +56,7 @@ class _Call:
     screen: Screen
     dry_run: bool
     yes: bool
+    whole_key: bool = False
 
     def run(self, done: str, act: Callable[[DeadLetters, Sequence[int], str], object], bus: str | None = None) -> None:
         """Say what would be done, or ask, do it and say so."""
@@ -80,21 +81,31 @@ class _Call:
             raise click.UsageError(f"Say --yes to {self.verb} them unasked, or --dry-run to see which.")
         words = Screen.of(as_json=False, stream=sys.stderr)
         write_letters(words, iter([self.letters]))
-        if not click.confirm(f"{self.verb.capitalize()} {plural(len(self.letters), 'dead letter')}?", err=True):
+        if not click.confirm(f"{self.verb.capitalize()} {self._counted()}?", err=True):
             raise EventBusError("Nothing was done.")
 
     def _show(self, done: str) -> None:
         if self.screen.as_json:
             for letter in self.letters:
-                self.screen.record({**letter_record(letter), "action": self.verb, "dry_run": self.dry_run})
+                self.screen.record(self._as_record(letter))
         elif not self.letters:
             self.screen.line("No dead letter is meant.")
         else:
             write_letters(self.screen, iter([self.letters]))
-            held = sum(letter.held for letter in self.letters)
-            behind = f", {plural(held, 'delivery').replace('ys', 'ies')} held behind" if held else ""
-            self.screen.line(f"{done} {plural(len(self.letters), 'dead letter')}{behind}.")
+            self.screen.line(f"{done} {self._counted()}.")
         self.screen.flush()
+
+    def _as_record(self, letter: DeadLetter) -> dict[str, Any]:
+        how = {"whole_key": self.whole_key} if self.verb == "discard" else {}
+        return {**letter_record(letter), "action": self.verb, **how, "dry_run": self.dry_run}
+
+    def _counted(self) -> str:
+        """How many there are, and what becomes of those behind them."""
+        letters, held = plural(len(self.letters), "dead letter"), sum(letter.held for letter in self.letters)
+        if self.whole_key:
+            return f"{letters} and {number(held)} held behind, for good" if held else f"{letters}, for good"
+        after = {"retry": ("follows", "follow"), "discard": ("goes on", "go on")}.get(self.verb)
+        return f"{letters} ({number(held)} held behind {after[held > 1]})" if held and after else letters
 
 
 @click.command("retry")
@@ -114,8 +125,9 @@ def retry(words: tuple[str, ...], reason: str | None, **how: Any) -> None:
 @click.option("--whole-key", is_flag=True, help="Discard what is held behind them as well.")
 @click.option("--reason", metavar="TEXT", required=True, help="Why; it is recorded.")
 def discard(words: tuple[str, ...], reason: str, whole_key: bool, **how: Any) -> None:
-    """Give dead letters up, for good: those named, or those the filters mean. What is held behind goes on."""
-    call = _called("discard", words, needs_some=True, **how)
+    """Give dead letters up, for good: those named, or those the filters mean. What is held behind them goes on, unless
+    --whole-key gives that up as well."""
+    call = attrs.evolve(_called("discard", words, needs_some=True, **how), whole_key=whole_key)
     call.run(
         "Discarded",
         lambda letters, at, name: letters.discard(*at, subscription=name, reason=reason, whole_key=whole_key),
