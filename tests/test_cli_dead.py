@@ -101,7 +101,6 @@ def test_a_dry_run_touches_nothing(file: Path) -> None:
     before = contents(file.parent)
     for call in (["retry"], ["discard", "--reason", "no", "--type", "*"]):
         assert run("dead", *call, file, "--dry-run").code == 0
-    assert run("dead", "edit", file, "1", "--subscription", "mail", "--payload", "{}", "--dry-run").code == 0
     assert contents(file.parent) == before
 
 
@@ -175,8 +174,48 @@ def shop(path: str) -> EventBus:
 @pytest.mark.parametrize(("payload", "code"), [('{"order": "a", "totl": 7}', 1), ('{"order": "a", "total": 7}', 0)])
 def test_with_the_apps_code_an_edit_is_checked_at_once(file: Path, payload: str, code: int) -> None:
     call = ["--subscription", "mail", "--bus", f"{__name__}:shop", "--payload", payload, "--yes"]
-    assert run("dead", "edit", file, "1", *call).code == code
+    ran = run("dead", "edit", file, "1", *call)
+    assert ran.code == code
     assert len(actions(file)) == 1 - code
+    assert code == 0 or "Nothing was stored. The dead letter is as it was." in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--payload", '{"order": '], 1, "no JSON object"),
+        (["--payload", '{"order": "a", "total": "x"}', "--bus", f"{__name__}:shop"], 1, "Placed.total: cannot be read"),
+        (["--payload", "{}", "--bus", "nope:nope"], 2, "importing nope failed"),
+        (["--payload", '{"order": "a", "total": "x"}'], 0, ""),
+        (["--payload", '{"order": "a", "total": 7}', "--bus", f"{__name__}:shop"], 0, ""),
+    ],
+)
+def test_a_dry_run_of_an_edit_refuses_what_the_edit_would(file: Path, options: list[str], code: int, said: str) -> None:
+    before = contents(file.parent)
+    ran = run("dead", "edit", file, "1", "--subscription", "mail", *options, "--dry-run")
+    assert ran.code == code
+    assert said in ran.err
+    assert contents(file.parent) == before
+
+
+def test_an_edit_shows_the_payload_and_what_it_becomes(file: Path) -> None:
+    call = ["dead", "edit", str(file), "1", "--subscription", "mail", "--payload", '{"order": "a", "total": 7}']
+    told = ["  payload      order=a total=-1", "  becomes      order=a total=7"]
+    assert run(*call, "--dry-run").lines[-3:] == [*told, "Would edit 1 dead letter."]
+    assert run(*call, "--dry-run", "--json").records[0]["becomes"] == {"order": "a", "total": 7}
+    said = on_a_terminal(*call, keys="n\n", NO_COLOR="1")
+    assert "\n".join([*told, "Edit 1 dead letter? [y/N]"]) in said
+    assert run(*call, "--yes").lines[-3:] == [*told, "Edited 1 dead letter."]
+    again = run(*call[:-1], "{}", "--dry-run").lines
+    assert again[-3:-1] == ["  payload      order=a total=7", "  becomes      {}"]
+    assert "  └ edited: order=a total=7" in run("dead", "list", file).lines
+
+
+def test_one_that_is_dead_for_another_subscription_is_said_to_be(file: Path) -> None:
+    run("dead", "discard", file, "1", "--subscription", "mail", "--reason", "no", "--yes")
+    ran = run("dead", "show", file, "1", "--subscription", "mail")
+    assert ran.code == 1
+    assert "The event at position 1 is no dead letter of 'mail'. It is one of 'invoices'." in ran.err
 
 
 def test_a_discarded_one_is_counted_and_what_was_held_goes_on(file: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from eventbus.cli.place import Look
 from eventbus.cli.plain import plain
 from eventbus.cli.screen import Cell, Column, Screen
 from eventbus.cli.show import one_event
-from eventbus.cli.spelling import as_record, kind_style, loaded, place, relative
+from eventbus.cli.spelling import as_record, kind_style, loaded, place, relative, spelled
 from eventbus.cli.units import number
 from eventbus.errors import EventBusError
 from eventbus.store import reading, subscriptions, viewing
@@ -98,6 +98,10 @@ def write_letters(screen: Screen, pages: Iterator[list[DeadLetter]]) -> int:
             for letter, row in zip(letters, rows, strict=True):
                 screen.row(layout, row)
                 screen.remark(letter.delivery.error)
+                if letter.delivery.payload is not None:
+                    screen.line(
+                        Cell("└ ", "dim"), Cell(f"edited: {spelled(letter.delivery.payload)}", "warn"), indent=2
+                    )
         screen.flush()
     return count
 
@@ -113,16 +117,24 @@ def subscribers(connection: sqlite3.Connection, path: str, name: str | None) -> 
 
 
 def letters_of(connection: sqlite3.Connection, path: str, key: str, subscription: str | None) -> list[DeadLetter]:
-    """The dead letters of one event; EventBusError if it has none."""
+    """The dead letters of one event, of one subscription or of all; EventBusError if there is none."""
     event = one_event(connection, path, key)
     rows = subscribers(connection, path, subscription)
-    found = [viewing.dead_letter(connection, row, event.position) for row in rows]
-    letters = [letter for letter in found if letter is not None]
+    letters = _dead(connection, rows, event.position)
     if not letters:
-        raise EventBusError(
-            f"The event at position {event.position} is no dead letter.", hint="Where it stands: eventbus show"
-        )
+        of_others = _dead(connection, subscribers(connection, path, None), event.position)
+        whose = "" if subscription is None else f" of {plain(subscription)!r}"
+        others = " and ".join(repr(plain(letter.subscription.name)) for letter in of_others)
+        hint = f"It is one of {others}." if others else "Where it stands: eventbus show"
+        raise EventBusError(f"The event at position {event.position} is no dead letter{whose}.", hint=hint)
     return letters
+
+
+def _dead(
+    connection: sqlite3.Connection, rows: Sequence[subscriptions.SubscriptionRow], position: int
+) -> list[DeadLetter]:
+    found = [viewing.dead_letter(connection, row, position) for row in rows]
+    return [letter for letter in found if letter is not None]
 
 
 def letter_record(letter: DeadLetter) -> dict[str, Any]:

@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from eventbus.cli.editing import edited, in_force, refuse_projections
 from eventbus.cli.letters import Asked, filter_options, letter_record, letters_of, subscription_option, write_letters
 from eventbus.cli.loading import bus_option, load_bus
 from eventbus.cli.place import Look, app_option, file_and, json_option, locate
 from eventbus.cli.plain import plain
 from eventbus.cli.screen import Screen
-from eventbus.cli.show import WHICH_EVENT
+from eventbus.cli.show import WHICH_EVENT, fact
+from eventbus.cli.spelling import loaded, spelled
 from eventbus.cli.units import number, plural
 from eventbus.errors import EventBusError
 from eventbus.store.viewing import DeadLetter
 
 if TYPE_CHECKING:
+    from eventbus.bus import EventBus
     from eventbus.dead_letters import DeadLetters
 
 _AT_ONCE = 1000  # dead letters of one call, unless told otherwise
@@ -57,8 +60,11 @@ class _Call:
     dry_run: bool
     yes: bool
     whole_key: bool = False
+    becomes: str = ""  # the payload that an edited one gets
 
-    def run(self, done: str, act: Callable[[DeadLetters, Sequence[int], str], object], bus: str | None = None) -> None:
+    def run(
+        self, done: str, act: Callable[[DeadLetters, Sequence[int], str], object], bus: EventBus | None = None
+    ) -> None:
         """Say what would be done, or ask, do it and say so."""
         if self.dry_run or not self.letters:
             self._show(f"Would {self.verb}")
@@ -68,11 +74,10 @@ class _Call:
         self._do(act, bus)
         self._show(done)
 
-    def _do(self, act: Callable[[DeadLetters, Sequence[int], str], object], spec: str | None) -> None:
+    def _do(self, act: Callable[[DeadLetters, Sequence[int], str], object], app_bus: EventBus | None) -> None:
         from eventbus.bus import EventBus
 
-        bus = EventBus(self.path, delivery="manual", source="eventbus") if spec is None else load_bus(spec, self.path)
-        with closing(bus):
+        with closing(app_bus or EventBus(self.path, delivery="manual", source="eventbus")) as bus:
             for name, letters in groupby(self.letters, key=lambda letter: letter.subscription.name):
                 act(bus.dead_letters, [letter.delivery.position for letter in letters], name)
 
@@ -80,7 +85,7 @@ class _Call:
         if not sys.stdin.isatty():
             raise click.UsageError(f"Say --yes to {self.verb} them unasked, or --dry-run to see which.")
         words = Screen.of(as_json=False, stream=sys.stderr)
-        write_letters(words, iter([self.letters]))
+        self._write(words)
         if not click.confirm(f"{self.verb.capitalize()} {self._counted()}?", err=True):
             raise EventBusError("Nothing was done.")
 
@@ -91,12 +96,20 @@ class _Call:
         elif not self.letters:
             self.screen.line("No dead letter is meant.")
         else:
-            write_letters(self.screen, iter([self.letters]))
+            self._write(self.screen)
             self.screen.line(f"{done} {self._counted()}.")
         self.screen.flush()
 
+    def _write(self, screen: Screen) -> None:
+        write_letters(screen, iter([self.letters]))
+        if self.becomes:
+            fact(screen, "payload", in_force(self.letters[0]) or "{}")
+            fact(screen, "becomes", spelled(self.becomes) or "{}", "warn")
+
     def _as_record(self, letter: DeadLetter) -> dict[str, Any]:
-        how = {"whole_key": self.whole_key} if self.verb == "discard" else {}
+        how: dict[str, Any] = {"whole_key": self.whole_key} if self.verb == "discard" else {}
+        if self.becomes:
+            how["becomes"] = loaded(self.becomes)
         return {**letter_record(letter), "action": self.verb, **how, "dry_run": self.dry_run}
 
     def _counted(self) -> str:
@@ -128,6 +141,7 @@ def discard(words: tuple[str, ...], reason: str, whole_key: bool, **how: Any) ->
     """Give dead letters up, for good: those named, or those the filters mean. What is held behind them goes on, unless
     --whole-key gives that up as well."""
     call = attrs.evolve(_called("discard", words, needs_some=True, **how), whole_key=whole_key)
+    refuse_projections(call.letters)
     call.run(
         "Discarded",
         lambda letters, at, name: letters.discard(*at, subscription=name, reason=reason, whole_key=whole_key),
@@ -157,18 +171,22 @@ def edit(
 ) -> None:
     """Deliver another payload to one subscription the next time; the log keeps the event as it was. Then retry it.
 
-    With --bus it is checked against the event's class, otherwise when it is delivered."""
+    It is to be a JSON object. With --bus it is checked against the event's class, --dry-run or not, otherwise when
+    it is delivered."""
     file, key = file_and(words, "ID|POSITION", WHICH_EVENT)
     asked = Asked(subscription, (), None, None, None, None)
     path, letters = _named(locate(file, app), (key,), asked)
     if len(letters) > 1:
         raise EventBusError(f"{plain(key)!r} is a dead letter of several subscriptions.", hint="Say --subscription.")
     text = sys.stdin.read() if payload == "-" else payload
+    app_bus = None if bus is None else load_bus(bus, path)
+    becomes = edited(letters[0], text, app_bus)
 
     def act(found: DeadLetters, at: Sequence[int], name: str) -> None:
         found.edit(at[0], text, subscription=name, reason=reason, check="later" if bus is None else "now")
 
-    _Call(path, "edit", letters, Screen.of(as_json=as_json), dry_run, yes).run("Edited", act, bus)
+    call = _Call(path, "edit", letters, Screen.of(as_json=as_json), dry_run, yes, becomes=becomes)
+    call.run("Edited", act, app_bus)
 
 
 def _called(
