@@ -133,6 +133,19 @@ def test_a_call_that_cannot_be_meant_changes_nothing(
     assert not Path("nowhere.db").exists()
 
 
+def test_a_list_says_whether_it_is_empty_or_a_filter_or_a_limit_leaves_nothing_or_something_out(file: Path) -> None:
+    assert run("dead", "list", file, "--error", "KeyError").out == "No dead letter matches.\n"
+    assert run("dead", "list", file, "--limit", "0").out == "There are more than --limit 0.\n"
+    assert run("dead", "list", file, "--limit", "3").lines[-1] == "There are more than --limit 3."
+    assert run("dead", "list", file, "--limit", "4").lines[-1].startswith("  └ ValueError")
+    assert len(run("dead", "list", file, "--limit", "3", "--json").lines) == 3
+    cut = run("dead", "retry", file, "--limit", "3", "--dry-run").lines[-2:]
+    assert cut == ["There are more than --limit 3.", "Would retry 3 dead letters (2 held behind follow)."]
+    assert run("dead", "retry", file, "1", "3", "--limit", "3", "--dry-run").lines[-2:] == cut
+    run("dead", "discard", file, "--type", "*", "--reason", "no", "--yes")
+    assert run("dead", "list", file, "--limit", "0").out == "No dead letters.\n"
+
+
 # --- what is done ---------------------------------------------------------------------------------------
 
 

@@ -78,6 +78,13 @@ def test_it_says_what_it_cannot_do(file: Path) -> None:
     assert "--cancel" in run("schedules", file, "--reason", "why").err
 
 
+def test_a_list_that_is_cut_says_so(file: Path) -> None:
+    assert run("schedules", file, "--limit", "0").out == "There are more than --limit 0.\n"
+    assert run("schedules", file, "--limit", "2").lines[-1] == "There are more than --limit 2."
+    assert len(run("schedules", file, "--limit", "2", "--json").lines) == 2
+    assert "--limit" not in run("schedules", file, "--limit", "3").out
+
+
 def test_a_log_without_schedules_says_so(tmp_path: Path) -> None:
     with EventBus(tmp_path / "app.db") as bus:
         bus.publish(Ticked())

@@ -8,7 +8,15 @@ from typing import Any
 import attrs
 import click
 
-from eventbus.cli.letters import Asked, filter_options, letter_record, letters_of, subscription_option, write_letters
+from eventbus.cli.letters import (
+    Asked,
+    Limited,
+    filter_options,
+    letter_record,
+    letters_of,
+    subscription_option,
+    write_letters,
+)
 from eventbus.cli.mending import discard, edit, retry
 from eventbus.cli.place import NUMBER, Look, app_option, file_and, json_option, locate, on_a_log
 from eventbus.cli.screen import Cell, Screen
@@ -35,9 +43,14 @@ for command in (retry, edit, discard):
 def list_(file: str | None, app: str | None, as_json: bool, limit: int | None, **asked: Any) -> None:
     """List dead letters, by subscription and position."""
     screen, look = Screen.of(as_json=as_json), Look(locate(file, app))
-    if not write_letters(screen, Asked(**asked).pages(look, screen, limit)) and not as_json:
-        screen.line("No dead letters.")
-        screen.flush()
+    which = Asked(**asked)
+    letters = Limited(which.pages(look, screen), limit)
+    count = write_letters(screen, letters)
+    if letters.cut:
+        screen.cut_at(limit)
+    elif not count and not as_json:
+        screen.line("No dead letters." if which.all else "No dead letter matches.")
+    screen.flush()
 
 
 @dead.command("show")

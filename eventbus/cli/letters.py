@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from eventbus.cli.show import one_event
 from eventbus.cli.spelling import as_record, kind_style, loaded, place, relative, spelled
 from eventbus.cli.units import number
 from eventbus.errors import EventBusError
-from eventbus.store import reading, subscriptions, viewing
+from eventbus.store import subscriptions, viewing
 from eventbus.store.letters import Wanted
 from eventbus.store.viewing import DeadLetter
 
@@ -64,25 +64,41 @@ class Asked:
         """True if nothing was asked for."""
         return self == Asked(None, (), None, None, None, None)
 
-    def pages(self, look: Look, screen: Screen, limit: int | None) -> Iterator[list[DeadLetter]]:
+    def pages(self, look: Look, screen: Screen) -> Iterator[list[DeadLetter]]:
         """Those that are meant, by subscription and position, a page at a time."""
         since = stored_moment(self.since, screen)
         until = stored_moment(self.until, screen, "--until")
         for row in look.ask(lambda connection: subscribers(connection, look.path, self.subscription)):
             after = 0
-            while limit is None or limit > 0:
-                size = min(reading.PAGE, limit or reading.PAGE)
+            while True:
                 type_ids = look.ask(lambda connection: viewing.type_ids(connection, self.types))
                 wanted = Wanted(type_ids, self.error, since, until, self.text)
-                letters = look.ask(partial(viewing.dead_letters, row=row, wanted=wanted, after=after, limit=size))
+                letters = look.ask(partial(viewing.dead_letters, row=row, wanted=wanted, after=after))
                 if not letters:
                     break
                 yield letters
                 after = letters[-1].delivery.position
-                limit = None if limit is None else limit - len(letters)
 
 
-def write_letters(screen: Screen, pages: Iterator[list[DeadLetter]]) -> int:
+class Limited:
+    """At most so many dead letters, a page at a time; `cut` says afterwards whether there were more."""
+
+    def __init__(self, pages: Iterator[list[DeadLetter]], limit: int | None) -> None:
+        self._pages, self._limit, self.cut = pages, limit, False
+
+    def __iter__(self) -> Iterator[list[DeadLetter]]:
+        left = self._limit
+        for letters in self._pages:
+            if left is not None and len(letters) > left:
+                self.cut = True
+                if left:
+                    yield letters[:left]
+                return
+            left = None if left is None else left - len(letters)
+            yield letters
+
+
+def write_letters(screen: Screen, pages: Iterable[list[DeadLetter]]) -> int:
     """A table of dead letters, or an object for each; returns how many there were."""
     layout, count = None, 0
     for letters in pages:

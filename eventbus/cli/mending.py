@@ -14,7 +14,15 @@ import attrs
 import click
 
 from eventbus.cli.editing import edited, in_force, refuse_projections
-from eventbus.cli.letters import Asked, filter_options, letter_record, letters_of, subscription_option, write_letters
+from eventbus.cli.letters import (
+    Asked,
+    Limited,
+    filter_options,
+    letter_record,
+    letters_of,
+    subscription_option,
+    write_letters,
+)
 from eventbus.cli.loading import bus_option, load_bus
 from eventbus.cli.place import Look, app_option, file_and, json_option, locate
 from eventbus.cli.plain import plain
@@ -61,6 +69,7 @@ class _Call:
     yes: bool
     whole_key: bool = False
     becomes: str = ""  # the payload that an edited one gets
+    cut_at: int | None = None  # the limit, if there are more
 
     def run(
         self, done: str, act: Callable[[DeadLetters, Sequence[int], str], object], bus: EventBus | None = None
@@ -93,7 +102,7 @@ class _Call:
         if self.screen.as_json:
             for letter in self.letters:
                 self.screen.record(self._as_record(letter))
-        elif not self.letters:
+        elif not self.letters and self.cut_at is None:
             self.screen.line("No dead letter is meant.")
         else:
             self._write(self.screen)
@@ -102,6 +111,8 @@ class _Call:
 
     def _write(self, screen: Screen) -> None:
         write_letters(screen, iter([self.letters]))
+        if self.cut_at is not None:
+            screen.cut_at(self.cut_at)
         if self.becomes:
             fact(screen, "payload", in_force(self.letters[0]) or "{}")
             fact(screen, "becomes", spelled(self.becomes) or "{}", "warn")
@@ -207,13 +218,14 @@ def _called(
         if attrs.evolve(filters, subscription=None) != Asked(None, (), None, None, None, None):
             raise click.UsageError("Name the dead letters or filter them, not both.")
         path, letters = _named(locate(file, app), keys, filters)
-        return _Call(path, verb, letters[:limit], screen, dry_run, yes)
+        return _Call(path, verb, letters[:limit], screen, dry_run, yes, cut_at=limit if len(letters) > limit else None)
     if needs_some and filters.all:
         raise click.UsageError("Which ones? Give ID|POSITION or a filter; all of them are --type '*'.")
     look = Look(locate(file, app))
-    letters = [letter for page in filters.pages(look, screen, limit) for letter in page]
+    limited = Limited(filters.pages(look, screen), limit)
+    letters = [letter for page in limited for letter in page]
     look.close()  # a look at what a crash left keeps this process from writing
-    return _Call(look.path, verb, letters, screen, dry_run, yes)
+    return _Call(look.path, verb, letters, screen, dry_run, yes, cut_at=limit if limited.cut else None)
 
 
 def _named(path: str, keys: Sequence[str], asked: Asked) -> tuple[str, list[DeadLetter]]:

@@ -35,6 +35,7 @@ _COLUMNS = (
     Column("TYPE", gives=True, leaves=2),
 )
 _LISTED = 1000
+_MOST = 2**63 - 2  # one more is the largest number that SQLite knows
 
 
 @click.command("schedules")
@@ -63,15 +64,20 @@ def schedules(
         raise click.UsageError("--reason says why something is cancelled: give --cancel NAME.")
     declared = None if bus is None else declared_schedules(bus, given(file, app))
     screen, look = Screen.of(as_json=as_json), Look(locate(file, app))
-    found, types = look.ask(lambda connection: (rows_of.listed(connection, limit), viewing.types(connection)))
+    found, types = look.ask(
+        lambda connection: (rows_of.listed(connection, min(limit, _MOST) + 1), viewing.types(connection))
+    )
+    found, cut = found[:limit], len(found) > limit
     names = {type_id: each.name for type_id, each in types.items()}
     if as_json:
         for row in found:
             screen.record(_as_record(row, names, declared))
     elif found:
         _write(screen, found, names, declared)
-    else:
+    elif not cut:
         screen.line("Nothing is scheduled in this log.")
+    if cut:
+        screen.cut_at(limit)
     screen.flush()
 
 

@@ -171,6 +171,11 @@ class Screen:
         if trouble:
             self.line(Cell("└ ", "dim"), Cell(trouble, "bad"), indent=2)
 
+    def cut_at(self, limit: int | None) -> None:
+        """Tell a person that a list ends where --limit has cut it, not where it ends."""
+        if not self.as_json:
+            self.line(Cell(f"There are more than --limit {limit}.", "dim"))
+
     def status(self, text: str) -> None:
         """Write a passing line over the one before it, on a terminal only."""
         if self.live:
