@@ -17,7 +17,7 @@ from eventbus.cli.spelling import due
 from eventbus.cli.units import number, span, stored_time
 from eventbus.clock import iso
 from eventbus.store import viewing
-from eventbus.store.holders import is_delivered
+from eventbus.store.lockfile import is_delivered
 from eventbus.store.viewing import SubscriptionView
 
 STATES: dict[str, Style] = {
