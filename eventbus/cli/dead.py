@@ -20,8 +20,9 @@ from eventbus.cli.letters import (
 from eventbus.cli.mending import discard, edit, retry
 from eventbus.cli.place import NUMBER, Look, app_option, file_and, json_option, locate, on_a_log
 from eventbus.cli.screen import Cell, Screen
-from eventbus.cli.show import WHICH_EVENT, counted, fact, heading, title, whole, write_event
+from eventbus.cli.show import WHICH_EVENT, fact, heading, title, whole, write_event
 from eventbus.cli.spelling import full_time, spelled
+from eventbus.cli.standing import counted
 from eventbus.cli.units import plural, span
 from eventbus.store import viewing
 from eventbus.store.viewing import DeadLetter, StoredAttempt
