@@ -98,9 +98,9 @@ def _write(screen: Screen, letter: DeadLetter, attempts: list[StoredAttempt]) ->
     if delivery.error:
         fact(screen, "error", delivery.error, "bad")
     for attempt in attempts:
-        took = "" if attempt.seconds is None else f", took {span(attempt.seconds)}"
-        heading(screen, f"Attempt {attempt.attempt}, {full_time(attempt.started_at, screen.now)}{took}")
-        text = attempt.traceback or f"{attempt.error_type}: {attempt.message}"
+        took = "its process ended" if attempt.seconds is None else f"took {span(attempt.seconds)}"
+        heading(screen, f"Attempt {attempt.attempt}, {full_time(attempt.started_at, screen.now)}, {took}")
+        text = attempt.traceback or (f"{attempt.error_type}: {attempt.message}" if attempt.error_type else "")
         whole(screen, text.splitlines(), "dim")
     if letter.event is not None:
         screen.line()

@@ -69,7 +69,7 @@ class StoredEvent:
 
 @attrs.frozen
 class StoredAttempt:
-    """One failed try, `seconds` long."""
+    """One failed try, `seconds` long; None if its process ended in it. Only the last one of these has an error."""
 
     attempt: int
     started_at: str
