@@ -65,6 +65,12 @@ def subscriptions(file: str | None, app: str | None, as_json: bool, bus: str | N
     screen.flush()
 
 
+def say_how_to_go_on(screen: Screen, view: SubscriptionView) -> None:
+    """Under the row of what is paused."""
+    if view.row.state == "paused":
+        screen.line(Cell("└ until: eventbus resume", "dim"), indent=2)
+
+
 def state(view: SubscriptionView, declared: frozenset[str] | None) -> str:
     """The state a person cares for: that nobody handles it, or that its breaker is open, comes before active."""
     if declared is not None and view.row.name not in declared:
@@ -153,6 +159,7 @@ def _write(screen: Screen, path: str, found: list[SubscriptionView], declared: f
     for view, row in zip(found, rows, strict=True):
         screen.row(layout, row)
         screen.remark(view.row.state_reason or (view.circuit and view.circuit.reason) or view.last_error)
+        say_how_to_go_on(screen, view)
 
 
 def _cells(screen: Screen, view: SubscriptionView, declared: frozenset[str] | None) -> list[Cell]:
