@@ -127,8 +127,7 @@ class SampleLog:
                 iso(self.now - 5),
             ),
         )
-        assert added.lastrowid is not None
-        return added.lastrowid
+        return added.lastrowid or 0
 
     def delivery(
         self,
