@@ -94,6 +94,7 @@ def test_of_a_paused_subscription_it_is_said_that_it_is_paused_and_why(tmp_path:
     paused = "paused: Mis: conf missing (event x)"
     assert standing(path) == f"work  retrying  after 1 try, {paused}"
     assert standing(path, "2") == f"work  waiting  {paused}"
+    assert "now" not in run("subscriptions", path).lines[1]
 
 
 def test_behind_an_open_breaker_nothing_runs_and_nothing_is_next_before_it_is_due(tmp_path: Path) -> None:

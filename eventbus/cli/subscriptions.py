@@ -18,6 +18,7 @@ from eventbus.cli.units import number, span, stored_time
 from eventbus.clock import iso
 from eventbus.store import viewing
 from eventbus.store.lockfile import is_delivered
+from eventbus.store.subscriptions import STANDING
 from eventbus.store.viewing import SubscriptionView
 
 STATES: dict[str, Style] = {
@@ -79,7 +80,9 @@ def state(view: SubscriptionView, declared: frozenset[str] | None) -> str:
 
 
 def next_due(view: SubscriptionView) -> str | None:
-    """When it goes on: behind a breaker nothing is tried before that."""
+    """When it goes on: behind a breaker nothing is tried before that, and while it is paused at no time."""
+    if view.row.state in STANDING:
+        return None
     if view.circuit is None or view.circuit.until is None:
         return view.next_due
     until = iso(view.circuit.until)
