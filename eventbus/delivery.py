@@ -61,11 +61,11 @@ class Handled:
 
 @attrs.frozen
 class Failed:
-    """The handler raised."""
+    """The handler raised, or the process ended while it ran."""
 
     error: BaseException
     started_at: float  # wall clock, seconds
-    seconds: float
+    seconds: float | None  # None if nobody knows
     final: bool = False  # no further attempt, whatever its Retry says
 
     def line(self) -> str:

@@ -240,6 +240,16 @@ class SubscriptionRewound:
     why: str | None
 
 
+@event(name="eventbus.SubscriptionChanged", kind="technical")
+class SubscriptionChanged:
+    """A person paused or resumed a subscription, or gave another reason for the pause. Stored."""
+
+    subscription: str
+    action: Literal["paused", "resumed"]
+    who: str
+    why: str | None
+
+
 @event(name="eventbus.DeadLettersAlert", kind="technical")
 class DeadLettersAlert:
     """A subscription's dead letters have crossed a threshold: how many there are, and since when the `oldest`."""

@@ -101,13 +101,14 @@ class SampleLog:
         generation: int = 1,
         definition: object = None,
         reason: str | None = None,
+        owner: str | None = None,
     ) -> int:
         """Add a subscription that listens to (name or pattern, how) pairs; returns its id."""
         types = [{"match": match, "how": how, "since": start} for match, how in matches]
         added = self.db.execute(
             "INSERT INTO eventbus_subscriptions (name, generation, role, state, state_reason, start, cursor, claim,"
-            " ahead, handled, types, order_by, definition, created_at, updated_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'stream', ?, ?, ?)",
+            " ahead, handled, types, order_by, definition, owner, created_at, updated_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'stream', ?, ?, ?, ?)",
             (
                 name,
                 generation,
@@ -121,12 +122,12 @@ class SampleLog:
                 handled,
                 json.dumps(types),
                 None if definition is None else json.dumps(definition),
+                owner,
                 iso(self.now - 8000),
                 iso(self.now - 5),
             ),
         )
-        assert added.lastrowid is not None
-        return added.lastrowid
+        return added.lastrowid or 0
 
     def delivery(
         self,

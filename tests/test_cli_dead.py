@@ -100,10 +100,7 @@ def test_filters_say_which_are_listed_and_which_are_acted_upon(
 def test_a_dry_run_touches_nothing(file: Path) -> None:
     before = contents(file.parent)
     for call in (["retry"], ["discard", "--reason", "no", "--type", "*"]):
-        ran = run("dead", *call, file, "--dry-run")
-        assert ran.code == 0
-        assert ran.lines[-1] == f"Would {call[0]} 4 dead letters, 2 deliveries held behind."
-    assert run("dead", "edit", file, "1", "--subscription", "mail", "--payload", "{}", "--dry-run").code == 0
+        assert run("dead", *call, file, "--dry-run").code == 0
     assert contents(file.parent) == before
 
 
@@ -136,12 +133,25 @@ def test_a_call_that_cannot_be_meant_changes_nothing(
     assert not Path("nowhere.db").exists()
 
 
+def test_a_list_says_whether_it_is_empty_or_a_filter_or_a_limit_leaves_nothing_or_something_out(file: Path) -> None:
+    assert run("dead", "list", file, "--error", "KeyError").out == "No dead letter matches.\n"
+    assert run("dead", "list", file, "--limit", "0").out == "There are more than --limit 0.\n"
+    assert run("dead", "list", file, "--limit", "3").lines[-1] == "There are more than --limit 3."
+    assert run("dead", "list", file, "--limit", "4").lines[-1].startswith("  └ ValueError")
+    assert len(run("dead", "list", file, "--limit", "3", "--json").lines) == 3
+    cut = run("dead", "retry", file, "--limit", "3", "--dry-run").lines[-2:]
+    assert cut == ["There are more than --limit 3.", "Would retry 3 dead letters (2 held behind follow)."]
+    assert run("dead", "retry", file, "1", "3", "--limit", "3", "--dry-run").lines[-2:] == cut
+    run("dead", "discard", file, "--type", "*", "--reason", "no", "--yes")
+    assert run("dead", "list", file, "--limit", "0").out == "No dead letters.\n"
+
+
 # --- what is done ---------------------------------------------------------------------------------------
 
 
 def test_a_retry_is_delivered_when_the_app_starts(file: Path) -> None:
     ran = run("dead", "retry", file, "1", "--subscription", "invoices", "--reason", "again", "--yes")
-    assert ran.lines[-1] == "Retried 1 dead letter, 1 delivery held behind."
+    assert ran.lines[-1] == "Retried 1 dead letter (1 held behind follows)."
     (action,) = actions(file)
     assert (action["type"], action["subscription"], action["why"]) == ("DeadLetterRetried", "invoices", "again")
     assert action["who"] != ""
@@ -177,13 +187,53 @@ def shop(path: str) -> EventBus:
 @pytest.mark.parametrize(("payload", "code"), [('{"order": "a", "totl": 7}', 1), ('{"order": "a", "total": 7}', 0)])
 def test_with_the_apps_code_an_edit_is_checked_at_once(file: Path, payload: str, code: int) -> None:
     call = ["--subscription", "mail", "--bus", f"{__name__}:shop", "--payload", payload, "--yes"]
-    assert run("dead", "edit", file, "1", *call).code == code
+    ran = run("dead", "edit", file, "1", *call)
+    assert ran.code == code
     assert len(actions(file)) == 1 - code
+    assert code == 0 or "Nothing was stored. The dead letter is as it was." in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--payload", '{"order": '], 1, "no JSON object"),
+        (["--payload", '{"order": "a", "total": "x"}', "--bus", f"{__name__}:shop"], 1, "Placed.total: cannot be read"),
+        (["--payload", "{}", "--bus", "nope:nope"], 2, "importing nope failed"),
+        (["--payload", '{"order": "a", "total": "x"}'], 0, ""),
+        (["--payload", '{"order": "a", "total": 7}', "--bus", f"{__name__}:shop"], 0, ""),
+    ],
+)
+def test_a_dry_run_of_an_edit_refuses_what_the_edit_would(file: Path, options: list[str], code: int, said: str) -> None:
+    before = contents(file.parent)
+    ran = run("dead", "edit", file, "1", "--subscription", "mail", *options, "--dry-run")
+    assert ran.code == code
+    assert said in ran.err
+    assert contents(file.parent) == before
+
+
+def test_an_edit_shows_the_payload_and_what_it_becomes(file: Path) -> None:
+    call = ["dead", "edit", str(file), "1", "--subscription", "mail", "--payload", '{"order": "a", "total": 7}']
+    told = ["  payload      order=a total=-1", "  becomes      order=a total=7"]
+    assert run(*call, "--dry-run").lines[-3:] == [*told, "Would edit 1 dead letter."]
+    assert run(*call, "--dry-run", "--json").records[0]["becomes"] == {"order": "a", "total": 7}
+    said = on_a_terminal(*call, keys="n\n", NO_COLOR="1")
+    assert "\n".join([*told, "Edit 1 dead letter? [y/N]"]) in said
+    assert run(*call, "--yes").lines[-3:] == [*told, "Edited 1 dead letter."]
+    again = run(*call[:-1], "{}", "--dry-run").lines
+    assert again[-3:-1] == ["  payload      order=a total=7", "  becomes      {}"]
+    assert "  └ edited: order=a total=7" in run("dead", "list", file).lines
+
+
+def test_one_that_is_dead_for_another_subscription_is_said_to_be(file: Path) -> None:
+    run("dead", "discard", file, "1", "--subscription", "mail", "--reason", "no", "--yes")
+    ran = run("dead", "show", file, "1", "--subscription", "mail")
+    assert ran.code == 1
+    assert "The event at position 1 is no dead letter of 'mail'. It is one of 'invoices'." in ran.err
 
 
 def test_a_discarded_one_is_counted_and_what_was_held_goes_on(file: Path) -> None:
     ran = run("dead", "discard", file, "--text", "order a", "--subscription", "invoices", "--reason", "void", "--yes")
-    assert ran.lines[-1] == "Discarded 1 dead letter, 1 delivery held behind."
+    assert ran.lines[-1] == "Discarded 1 dead letter (1 held behind goes on)."
     assert delivered(file) == [2]
     assert [record["discarded"] for record in run("subscriptions", file, "--json").records] == [1, 0]
     standing = {
@@ -198,10 +248,24 @@ def test_a_whole_key_is_discarded(file: Path) -> None:
     assert delivered(file) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [([], "4 dead letters (2 held behind go on)"), (["--whole-key"], "4 dead letters and 2 held behind, for good")],
+)
+def test_before_and_after_discarding_it_says_what_becomes_of_what_is_held_behind(
+    file: Path, options: list[str], count: str
+) -> None:
+    call = ["dead", "discard", str(file), "--type", "*", "--reason", "no", *options]
+    assert run(*call, "--dry-run").lines[-1] == f"Would discard {count}."
+    assert f"Discard {count}? [y/N]" in on_a_terminal(*call, keys="n\n")
+    assert run(*call, "--dry-run", "--json").records[0]["whole_key"] == bool(options)
+    assert run(*call, "--yes").lines[-1] == f"Discarded {count}."
+
+
 @pytest.mark.parametrize(("keys", "left"), [("n\n", 4), ("y\n", 0)])
 def test_a_person_is_shown_what_is_meant_and_asked(file: Path, keys: str, left: int) -> None:
     said = on_a_terminal("dead", "retry", str(file), keys=keys)
-    assert "Retry 4 dead letters? [y/N]" in said
+    assert "Retry 4 dead letters (2 held behind follow)? [y/N]" in said
     assert "ValueError: order b has a total of -3" in said
     assert len(run("dead", "list", file, "--json").records) == left
 

@@ -58,7 +58,7 @@ def test_it_says_what_it_would_do_and_changes_nothing(file: Path) -> None:
 
 
 def test_it_rewinds_and_records_why(file: Path) -> None:
-    ran = run("rewind", file, "invoices", "--after", "0", "--yes", "--why", "a bug in its handler", "--json")
+    ran = run("rewind", file, "invoices", "--after", "0", "--yes", "--reason", "a bug in its handler", "--json")
     (record,) = ran.records
     assert record == {
         "subscription": "invoices",

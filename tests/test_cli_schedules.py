@@ -73,9 +73,47 @@ def test_it_cancels_and_records_that(file: Path) -> None:
         assert two.event.schedule == "due-1"
 
 
+def test_what_was_cancelled_is_resumed_or_forgotten_and_both_are_recorded(file: Path) -> None:
+    for name in ("tick", "yearly"):
+        run("schedules", file, "--cancel", name)
+    assert run("schedules", file, "--resume", "tick", "--reason", "enough").out == "Resumed tick.\n"
+    assert run("schedules", file, "--forget", "yearly", "--json").records == [
+        {"name": "yearly", "kind": "cron", "action": "forgotten"}
+    ]
+    states = {each["name"]: each["state"] for each in run("schedules", file, "--json").records}
+    assert states == {"tick": "active", "due-1": "active"}
+    with EventBus(file, delivery="manual") as bus:
+        changed = [envelope.event for envelope in bus.log.read(types=ScheduleChanged)][2:]
+    assert [(each.schedule, each.action, each.why) for each in changed] == [
+        ("tick", "resumed", "enough"),
+        ("yearly", "forgotten", None),
+    ]
+
+
+def test_a_single_event_is_named_by_how_its_id_begins(file: Path) -> None:
+    with EventBus(file, delivery="manual") as bus:
+        bus.publish_at(Due("o-2", 5), timedelta(minutes=10), id="due-20")
+        bus.publish_at(Due("o-3", 5), timedelta(minutes=10), id="due-21")
+    ran = run("schedules", file, "--cancel", "due-2")
+    assert (ran.code, "More than one id begins with 'due-2'" in ran.err) == (1, True)
+    assert run("schedules", file, "--cancel", "ti").code == 2  # what recurs has a name of its own
+    assert run("schedules", file, "--cancel", "due-1").out == "Cancelled due-1.\n"
+    assert run("schedules", file, "--forget", "due-20").out == "Forgot due-20.\n"
+    assert run("schedules", file, "--cancel", "d").out == "Cancelled due-21.\n"
+
+
 def test_it_says_what_it_cannot_do(file: Path) -> None:
+    assert "--cancel or --forget" in run("schedules", file, "--cancel", "tick", "--forget", "yearly").err
+    assert "single event" in run("schedules", file, "--resume", "due-1").err
     assert "no schedule 'nobody'" in run("schedules", file, "--cancel", "nobody").err
     assert "--cancel" in run("schedules", file, "--reason", "why").err
+
+
+def test_a_list_that_is_cut_says_so(file: Path) -> None:
+    assert run("schedules", file, "--limit", "0").out == "There are more than --limit 0.\n"
+    assert run("schedules", file, "--limit", "2").lines[-1] == "There are more than --limit 2."
+    assert len(run("schedules", file, "--limit", "2", "--json").lines) == 2
+    assert "--limit" not in run("schedules", file, "--limit", "3").out
 
 
 def test_a_log_without_schedules_says_so(tmp_path: Path) -> None:

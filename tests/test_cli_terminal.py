@@ -221,19 +221,18 @@ FULL = ["NAME", "STATE", "BEHIND", "LAG", "HANDLED", "RETRY", "WAIT", "HELD", "D
     ("columns", "left_out"),
     [
         (120, []),
-        (92, []),
-        (87, ["ORDER"]),
-        (72, ["ORDER", "WAIT", "HANDLED"]),
-        (60, ["ORDER", "WAIT", "HANDLED", "RETRY"]),
-        (50, ["ORDER", "WAIT", "HANDLED", "RETRY", "HELD", "LAG"]),
-        (40, ["ORDER", "WAIT", "HANDLED", "RETRY", "HELD", "LAG", "OWNER"]),
+        (92, ["WAIT"]),
+        (87, ["WAIT", "HANDLED"]),
+        (72, ["WAIT", "HANDLED", "HELD", "OWNER"]),
+        (60, ["WAIT", "HANDLED", "HELD", "OWNER", "ORDER", "RETRY"]),
+        (40, ["WAIT", "HANDLED", "HELD", "OWNER", "ORDER", "RETRY", "LAG"]),
     ],
 )
-def test_a_narrow_terminal_leaves_out_what_weighs_least_and_never_when_it_goes_on(
+def test_a_narrow_terminal_leaves_out_what_says_nothing_then_what_weighs_least_and_never_when_it_goes_on(
     tmp_path: Path, columns: int, left_out: list[str]
 ) -> None:
     sample = SampleLog(tmp_path / "sample.db")
-    sample.event("Odd")
+    sample.event("Odd", ago=90_000)
     row = sample.subscription("a-name-of-18-chars", cursor=1)
     sample.delivery(row, 1, "retrying", attempts=1)
     sample.db.execute("UPDATE eventbus_deliveries SET due = ?", ("2000-01-01T00:00:00Z",))
@@ -242,3 +241,22 @@ def test_a_narrow_terminal_leaves_out_what_weighs_least_and_never_when_it_goes_o
     assert "now" in ran.lines[1].split()
     assert max(map(len, ran.lines)) <= columns
     assert len(ran.lines[1].split()[0]) >= 10, "the name can be told from others"
+
+
+def test_a_name_is_whole_as_long_as_a_column_can_leave_for_it(tmp_path: Path) -> None:
+    name = "shop-emails-production-europe [2026]"
+    sample = SampleLog(tmp_path / "sample.db")
+    sample.event("Odd")
+    sample.subscription(name, ("Odd", "pattern"), handled=12, owner="pid 4711")
+    ran = run("subscriptions", sample.close(), columns=80)
+    assert ran.lines[1].startswith(name)
+    assert ran.lines[0].split() == ["NAME", "STATE", "BEHIND", "LAG", "DEAD", "NEXT", "OWNER"]
+
+
+def test_the_type_of_what_an_event_led_to_is_whole_and_its_payload_is_cut(tmp_path: Path) -> None:
+    sample = SampleLog(tmp_path / "sample.db")
+    sample.event("Placed")
+    sample.event("eventbus.DeadLetterRetried", payload={"text": "long " * 100}, cause=1)
+    (line,) = [line for line in run("show", sample.close(), "1", columns=80).lines if "long long" in line]
+    assert "  eventbus.DeadLetterRetried  " in line
+    assert line.endswith("…")

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pytest
 
 from eventbus.clock import Bell, SystemClock
 from eventbus.store.location import Location
-from eventbus.store.lockfile import Leases
+from eventbus.store.lockfile import Leases, is_delivered
 from eventbus.worker.ear import SocketEar, connected
 
 LONGEST = 60.0
@@ -48,6 +48,43 @@ def test_the_holder_of_a_lease_is_told(path: Path) -> None:
         assert not mine.take(2)
         assert [mine.holder(row_id) for row_id in (1, 2, 3)] == [os.getpid(), pid, None]
     mine.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a lock")
+def test_whether_a_lease_is_held_is_told_by_the_lock_and_nothing_is_dropped_by_asking(path: Path) -> None:
+    name = str(path)
+    assert is_delivered(name, 1) is False  # not even a file
+    mine = Leases(Location.of(path))
+    assert mine.take(1)
+    with held_elsewhere(path, 2):
+        assert [is_delivered(name, row_id) for row_id in (1, 2, 3)] == [True, True, False]
+    assert is_delivered(name, 2) is False
+    with asking_elsewhere(path) as told:
+        assert [told(row_id) for row_id in (1, 2)] == [True, False]
+        mine.close()
+        assert told(1) is False
+
+
+@contextmanager
+def asking_elsewhere(path: Path) -> Iterator[Callable[[int], bool]]:
+    """Whether a lease is held, as a process sees it that has nothing to do with the log."""
+    text = (
+        "import sys\nfrom eventbus.store.lockfile import is_delivered\n"
+        "for line in sys.stdin: print(is_delivered(sys.argv[1], int(line)), flush=True)\n"
+    )
+    command = [sys.executable, "-c", text, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        stdin, stdout = process.stdin, process.stdout
+        assert stdin is not None
+        assert stdout is not None
+
+        def told(row_id: int) -> bool:
+            stdin.write(f"{row_id}\n")
+            stdin.flush()
+            return {"True\n": True, "False\n": False}[stdout.readline()]
+
+        yield told
+        process.communicate()
 
 
 @contextmanager

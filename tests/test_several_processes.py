@@ -17,6 +17,7 @@ from delivery_stage import Counted, Notes, standing_still
 from process_stage import DELIVER, LONGEST, Child, WithoutTicks, run, told
 
 from eventbus import EventBus, Projection, Table, Transaction, handles
+from eventbus.errors import WaitTimeout
 from eventbus.testing import FakeClock
 
 
@@ -213,10 +214,21 @@ def test_subscriptions_shows_who_delivers(path: Path, owner: Child) -> None:
         record = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         return record["owner"], record["owner_alive"]
 
-    told_by_the_system = Path("/proc/locks").exists()
+    told_by_the_system = sys.platform == "linux"
     assert shown() == (f"pid {owner.pid}", True if told_by_the_system else None)
     owner.kill()
     assert shown() == (f"pid {owner.pid}", False if told_by_the_system else None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a lock")
+def test_who_waits_for_what_a_killed_process_delivered_is_told_that_it_has_ended(path: Path, owner: Child) -> None:
+    owner.kill()
+    with EventBus(path) as bus:
+        receipt = bus.publish(Counted(1))
+        with pytest.raises(WaitTimeout) as late:
+            bus.wait_for(receipt, "count", timeout=0)
+    said = f"The process that delivered it (pid {owner.pid}) has ended, and no handler is declared for it in this one."
+    assert said in str(late.value)
 
 
 # --- the lock file ----------------------------------------------------------------------------------------

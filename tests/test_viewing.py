@@ -164,7 +164,9 @@ def test_an_event_stands_somewhere_with_each_subscription_that_it_concerns(sampl
         sample.event("Placed")
     sample.subscription("handled", ("Placed", "pattern"), cursor=2)
     sample.subscription("handled out of order", ("Placed", "pattern"), ahead=(2,))
-    sample.subscription("running", ("Placed", "pattern"), cursor=1, claim=3)
+    sample.subscription("running", ("Placed", "pattern"), cursor=1, claim=3, owner="pid 7")
+    sample.subscription("claimed by nobody", ("Placed", "pattern"), cursor=1, claim=3)
+    sample.subscription("paused", ("Placed", "pattern"), state="paused", cursor=1, claim=3, owner="pid 7")
     sample.subscription("waiting", ("Placed", "pattern"), cursor=1)
     sample.subscription("not concerned", ("Other", "pattern"), cursor=3)
     sample.subscription("started later", ("Placed", "pattern"), start=2, cursor=3)
@@ -176,6 +178,8 @@ def test_an_event_stands_somewhere_with_each_subscription_that_it_concerns(sampl
         "handled": "handled",
         "handled out of order": "handled",
         "running": "running",
+        "claimed by nobody": "waiting",
+        "paused": "waiting",
         "waiting": "waiting",
         "retrying": "retrying",
         "held": "held",

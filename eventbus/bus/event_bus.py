@@ -74,7 +74,7 @@ class EventBus(Follows, Ingests, Plugs, Timed, Handlers):
         """
         super().__init__()
         check_settings(path, durability, delivery, migrations, errors, source, max_payload)
-        self.path = None if path is None else os.fsdecode(path)
+        self.path, self.max_payload = None if path is None else os.fsdecode(path), max_payload
         settings = Settings(durability, delivery, errors, max_payload, clock or _system_clock)
         self._attachment = Attachment(path, settings, adopt=adopt, migrations=migrations)
         self.source = source or source_of(self.path)

@@ -13,6 +13,7 @@ from eventbus.engine import Engine
 from eventbus.errors import EventBusError, WaitTimeout, WouldDeadlock
 from eventbus.events import Receipt
 from eventbus.store import deliveries, letters, reading, subscriptions
+from eventbus.store.lockfile import is_delivered
 from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.threads import off_the_loop
 from eventbus.worker.delivering import handled_here
@@ -125,8 +126,18 @@ class Following:
         if rows and rows[-1].state in subscriptions.STANDING:
             reason = rows[-1].state_reason
             return f"The subscription is {rows[-1].state}" + (f": {reason}." if reason else "; resume() it.")
-        if rows and owner is None and self._engine.definitions.owner(rows[-1].id) is None:
-            return "No process delivers it, and no handler is declared for it in this one."
+        if rows and self._engine.definitions.owner(rows[-1].id) is None:
+            return self._undelivered(rows[-1].id, owner)
+        return ""
+
+    def _undelivered(self, row_id: int, owner: str | None) -> str:
+        """Why nobody delivers what no handler is declared for here; "" if somebody does, or may."""
+        none_here = "no handler is declared for it in this one"
+        if owner is None:
+            return f"No process delivers it, and {none_here}."
+        path = self._engine.storage.location.path
+        if path is not None and is_delivered(path, row_id) is False:
+            return f"The process that delivered it ({owner}) has ended, and {none_here}."
         return ""
 
     def _deadline(self, timeout: float | None) -> Deadline:

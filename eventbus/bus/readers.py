@@ -7,10 +7,11 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from eventbus.bus.pausing import change
 from eventbus.bus.replaying import Replayed, replay
 from eventbus.bus.rewinding import After, preview, rewind
 from eventbus.bus.transacting import refuse_in_transaction, refuse_on_a_loop
-from eventbus.clock import from_iso, iso
+from eventbus.clock import from_iso
 from eventbus.engine import Engine
 from eventbus.errors import EventBusError, WouldDeadlock
 from eventbus.events import Envelope
@@ -116,20 +117,18 @@ class Subscription:
             row = self._engine.definitions.successor(connection, row) or row
             return deliveries.counts(connection, row.id)
 
-    def pause(self, reason: str | None = None) -> None:
-        """Deliver nothing to it until `resume`; nothing is lost. What its handler is doing is finished."""
-        self._set_state("pause", "paused", reason)
+    def pause(self, reason: str | None = None, *, who: str | None = None) -> bool:
+        """Deliver nothing to it until `resume`; nothing is lost. What its handler is doing is finished.
 
-    def resume(self) -> None:
-        """Go on where it was paused."""
-        self._set_state("resume", "active", None)
+        It is recorded with `who` (the user of this machine unless told) and `reason`. False if it was so already.
+        """
+        refuse_in_transaction(self._engine, "pause", AFTERWARDS)
+        return change(self._engine, self._shown, "paused", self._draft, who=who, reason=reason)
 
-    def _set_state(self, verb: str, state: subscriptions.State, reason: str | None) -> None:
-        refuse_in_transaction(self._engine, verb, AFTERWARDS)
-        with self._engine.storage.writing() as connection:
-            row = self._shown(connection)
-            subscriptions.set_state(connection, row.id, state, reason, iso(self._engine.clock.time()))
-        self._engine.pump.roster.reload(row.id)
+    def resume(self, reason: str | None = None, *, who: str | None = None) -> bool:
+        """Go on where it was paused; recorded as `pause` is. False if it was not paused."""
+        refuse_in_transaction(self._engine, "resume", AFTERWARDS)
+        return change(self._engine, self._shown, "resumed", self._draft, who=who, reason=reason)
 
     def rewind(
         self, *, after: After, reason: str | None = None, who: str | None = None, dry_run: bool = False

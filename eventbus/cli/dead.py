@@ -8,12 +8,21 @@ from typing import Any
 import attrs
 import click
 
-from eventbus.cli.letters import Asked, filter_options, letter_record, letters_of, subscription_option, write_letters
+from eventbus.cli.letters import (
+    Asked,
+    Limited,
+    filter_options,
+    letter_record,
+    letters_of,
+    subscription_option,
+    write_letters,
+)
 from eventbus.cli.mending import discard, edit, retry
 from eventbus.cli.place import NUMBER, Look, app_option, file_and, json_option, locate, on_a_log
 from eventbus.cli.screen import Cell, Screen
-from eventbus.cli.show import WHICH_EVENT, counted, fact, heading, title, whole, write_event
+from eventbus.cli.show import WHICH_EVENT, fact, heading, title, whole, write_event
 from eventbus.cli.spelling import full_time, spelled
+from eventbus.cli.standing import counted
 from eventbus.cli.units import plural, span
 from eventbus.store import viewing
 from eventbus.store.viewing import DeadLetter, StoredAttempt
@@ -35,9 +44,14 @@ for command in (retry, edit, discard):
 def list_(file: str | None, app: str | None, as_json: bool, limit: int | None, **asked: Any) -> None:
     """List dead letters, by subscription and position."""
     screen, look = Screen.of(as_json=as_json), Look(locate(file, app))
-    if not write_letters(screen, Asked(**asked).pages(look, screen, limit)) and not as_json:
-        screen.line("No dead letters.")
-        screen.flush()
+    which = Asked(**asked)
+    letters = Limited(which.pages(look, screen), limit)
+    count = write_letters(screen, letters)
+    if letters.cut:
+        screen.cut_at(limit)
+    elif not count and not as_json:
+        screen.line("No dead letters." if which.all else "No dead letter matches.")
+    screen.flush()
 
 
 @dead.command("show")
@@ -84,9 +98,9 @@ def _write(screen: Screen, letter: DeadLetter, attempts: list[StoredAttempt]) ->
     if delivery.error:
         fact(screen, "error", delivery.error, "bad")
     for attempt in attempts:
-        took = "" if attempt.seconds is None else f", took {span(attempt.seconds)}"
-        heading(screen, f"Attempt {attempt.attempt}, {full_time(attempt.started_at, screen.now)}{took}")
-        text = attempt.traceback or f"{attempt.error_type}: {attempt.message}"
+        took = "its process ended" if attempt.seconds is None else f"took {span(attempt.seconds)}"
+        heading(screen, f"Attempt {attempt.attempt}, {full_time(attempt.started_at, screen.now)}, {took}")
+        text = attempt.traceback or (f"{attempt.error_type}: {attempt.message}" if attempt.error_type else "")
         whole(screen, text.splitlines(), "dim")
     if letter.event is not None:
         screen.line()

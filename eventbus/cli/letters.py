@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,10 +15,10 @@ from eventbus.cli.place import Look
 from eventbus.cli.plain import plain
 from eventbus.cli.screen import Cell, Column, Screen
 from eventbus.cli.show import one_event
-from eventbus.cli.spelling import as_record, kind_style, loaded, place, relative
+from eventbus.cli.spelling import as_record, kind_style, loaded, place, relative, spelled
 from eventbus.cli.units import number
 from eventbus.errors import EventBusError
-from eventbus.store import reading, subscriptions, viewing
+from eventbus.store import subscriptions, viewing
 from eventbus.store.letters import Wanted
 from eventbus.store.viewing import DeadLetter
 
@@ -64,25 +64,41 @@ class Asked:
         """True if nothing was asked for."""
         return self == Asked(None, (), None, None, None, None)
 
-    def pages(self, look: Look, screen: Screen, limit: int | None) -> Iterator[list[DeadLetter]]:
+    def pages(self, look: Look, screen: Screen) -> Iterator[list[DeadLetter]]:
         """Those that are meant, by subscription and position, a page at a time."""
         since = stored_moment(self.since, screen)
         until = stored_moment(self.until, screen, "--until")
         for row in look.ask(lambda connection: subscribers(connection, look.path, self.subscription)):
             after = 0
-            while limit is None or limit > 0:
-                size = min(reading.PAGE, limit or reading.PAGE)
+            while True:
                 type_ids = look.ask(lambda connection: viewing.type_ids(connection, self.types))
                 wanted = Wanted(type_ids, self.error, since, until, self.text)
-                letters = look.ask(partial(viewing.dead_letters, row=row, wanted=wanted, after=after, limit=size))
+                letters = look.ask(partial(viewing.dead_letters, row=row, wanted=wanted, after=after))
                 if not letters:
                     break
                 yield letters
                 after = letters[-1].delivery.position
-                limit = None if limit is None else limit - len(letters)
 
 
-def write_letters(screen: Screen, pages: Iterator[list[DeadLetter]]) -> int:
+class Limited:
+    """At most so many dead letters, a page at a time; `cut` says afterwards whether there were more."""
+
+    def __init__(self, pages: Iterator[list[DeadLetter]], limit: int | None) -> None:
+        self._pages, self._limit, self.cut = pages, limit, False
+
+    def __iter__(self) -> Iterator[list[DeadLetter]]:
+        left = self._limit
+        for letters in self._pages:
+            if left is not None and len(letters) > left:
+                self.cut = True
+                if left:
+                    yield letters[:left]
+                return
+            left = None if left is None else left - len(letters)
+            yield letters
+
+
+def write_letters(screen: Screen, pages: Iterable[list[DeadLetter]]) -> int:
     """A table of dead letters, or an object for each; returns how many there were."""
     layout, count = None, 0
     for letters in pages:
@@ -98,6 +114,10 @@ def write_letters(screen: Screen, pages: Iterator[list[DeadLetter]]) -> int:
             for letter, row in zip(letters, rows, strict=True):
                 screen.row(layout, row)
                 screen.remark(letter.delivery.error)
+                if letter.delivery.payload is not None:
+                    screen.line(
+                        Cell("└ ", "dim"), Cell(f"edited: {spelled(letter.delivery.payload)}", "warn"), indent=2
+                    )
         screen.flush()
     return count
 
@@ -113,16 +133,24 @@ def subscribers(connection: sqlite3.Connection, path: str, name: str | None) -> 
 
 
 def letters_of(connection: sqlite3.Connection, path: str, key: str, subscription: str | None) -> list[DeadLetter]:
-    """The dead letters of one event; EventBusError if it has none."""
+    """The dead letters of one event, of one subscription or of all; EventBusError if there is none."""
     event = one_event(connection, path, key)
     rows = subscribers(connection, path, subscription)
-    found = [viewing.dead_letter(connection, row, event.position) for row in rows]
-    letters = [letter for letter in found if letter is not None]
+    letters = _dead(connection, rows, event.position)
     if not letters:
-        raise EventBusError(
-            f"The event at position {event.position} is no dead letter.", hint="Where it stands: eventbus show"
-        )
+        of_others = _dead(connection, subscribers(connection, path, None), event.position)
+        whose = "" if subscription is None else f" of {plain(subscription)!r}"
+        others = " and ".join(repr(plain(letter.subscription.name)) for letter in of_others)
+        hint = f"It is one of {others}." if others else "Where it stands: eventbus show"
+        raise EventBusError(f"The event at position {event.position} is no dead letter{whose}.", hint=hint)
     return letters
+
+
+def _dead(
+    connection: sqlite3.Connection, rows: Sequence[subscriptions.SubscriptionRow], position: int
+) -> list[DeadLetter]:
+    found = [viewing.dead_letter(connection, row, position) for row in rows]
+    return [letter for letter in found if letter is not None]
 
 
 def letter_record(letter: DeadLetter) -> dict[str, Any]:

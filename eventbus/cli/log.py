@@ -21,7 +21,6 @@ from eventbus.store.viewing import StoredEvent
 
 _POLL = 0.2  # seconds between two looks: a person does not notice, and the file hardly does
 _COLUMNS = (Column(align=">"), Column(), Column(gives=True, keep="end"), Column(gives=True, keep="both"), Column())
-_LEAST_GIST = 4  # a fourth of the line is kept for the payload: type and stream are narrowed before it
 
 
 @attrs.frozen
@@ -153,12 +152,10 @@ class Lines:
         self._screen.flush()
 
     def _write(self, events: Sequence[StoredEvent]) -> None:
-        columns = self._screen.columns
-        room = None if columns is None else columns - columns // _LEAST_GIST
         times = [day_and_time(event) for event in events]
         rows = [_cells(event, time) for event, (_, time) in zip(events, times, strict=True)]
-        self._layout = layout = Layout(_COLUMNS, rows, room, self._layout)
-        left = None if columns is None else max(columns - layout.total, 0)
+        self._layout = layout = self._screen.layout(_COLUMNS, rows, earlier=self._layout, with_rest=True)
+        left = self._screen.left(layout)
         for event, row, (day, _) in zip(events, rows, times, strict=True):
             if day != self._day:
                 self._day = day

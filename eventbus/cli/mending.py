@@ -13,17 +13,28 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from eventbus.cli.letters import Asked, filter_options, letter_record, letters_of, subscription_option, write_letters
+from eventbus.cli.editing import edited, in_force, refuse_projections
+from eventbus.cli.letters import (
+    Asked,
+    Limited,
+    filter_options,
+    letter_record,
+    letters_of,
+    subscription_option,
+    write_letters,
+)
 from eventbus.cli.loading import bus_option, load_bus
 from eventbus.cli.place import Look, app_option, file_and, json_option, locate
 from eventbus.cli.plain import plain
 from eventbus.cli.screen import Screen
-from eventbus.cli.show import WHICH_EVENT
-from eventbus.cli.units import plural
+from eventbus.cli.show import WHICH_EVENT, fact
+from eventbus.cli.spelling import loaded, spelled
+from eventbus.cli.units import number, plural
 from eventbus.errors import EventBusError
 from eventbus.store.viewing import DeadLetter
 
 if TYPE_CHECKING:
+    from eventbus.bus import EventBus
     from eventbus.dead_letters import DeadLetters
 
 _AT_ONCE = 1000  # dead letters of one call, unless told otherwise
@@ -56,8 +67,13 @@ class _Call:
     screen: Screen
     dry_run: bool
     yes: bool
+    whole_key: bool = False
+    becomes: str = ""  # the payload that an edited one gets
+    cut_at: int | None = None  # the limit, if there are more
 
-    def run(self, done: str, act: Callable[[DeadLetters, Sequence[int], str], object], bus: str | None = None) -> None:
+    def run(
+        self, done: str, act: Callable[[DeadLetters, Sequence[int], str], object], bus: EventBus | None = None
+    ) -> None:
         """Say what would be done, or ask, do it and say so."""
         if self.dry_run or not self.letters:
             self._show(f"Would {self.verb}")
@@ -67,11 +83,10 @@ class _Call:
         self._do(act, bus)
         self._show(done)
 
-    def _do(self, act: Callable[[DeadLetters, Sequence[int], str], object], spec: str | None) -> None:
+    def _do(self, act: Callable[[DeadLetters, Sequence[int], str], object], app_bus: EventBus | None) -> None:
         from eventbus.bus import EventBus
 
-        bus = EventBus(self.path, delivery="manual", source="eventbus") if spec is None else load_bus(spec, self.path)
-        with closing(bus):
+        with closing(app_bus or EventBus(self.path, delivery="manual", source="eventbus")) as bus:
             for name, letters in groupby(self.letters, key=lambda letter: letter.subscription.name):
                 act(bus.dead_letters, [letter.delivery.position for letter in letters], name)
 
@@ -79,22 +94,42 @@ class _Call:
         if not sys.stdin.isatty():
             raise click.UsageError(f"Say --yes to {self.verb} them unasked, or --dry-run to see which.")
         words = Screen.of(as_json=False, stream=sys.stderr)
-        write_letters(words, iter([self.letters]))
-        if not click.confirm(f"{self.verb.capitalize()} {plural(len(self.letters), 'dead letter')}?", err=True):
+        self._write(words)
+        if not click.confirm(f"{self.verb.capitalize()} {self._counted()}?", err=True):
             raise EventBusError("Nothing was done.")
 
     def _show(self, done: str) -> None:
         if self.screen.as_json:
             for letter in self.letters:
-                self.screen.record({**letter_record(letter), "action": self.verb, "dry_run": self.dry_run})
-        elif not self.letters:
+                self.screen.record(self._as_record(letter))
+        elif not self.letters and self.cut_at is None:
             self.screen.line("No dead letter is meant.")
         else:
-            write_letters(self.screen, iter([self.letters]))
-            held = sum(letter.held for letter in self.letters)
-            behind = f", {plural(held, 'delivery').replace('ys', 'ies')} held behind" if held else ""
-            self.screen.line(f"{done} {plural(len(self.letters), 'dead letter')}{behind}.")
+            self._write(self.screen)
+            self.screen.line(f"{done} {self._counted()}.")
         self.screen.flush()
+
+    def _write(self, screen: Screen) -> None:
+        write_letters(screen, iter([self.letters]))
+        if self.cut_at is not None:
+            screen.cut_at(self.cut_at)
+        if self.becomes:
+            fact(screen, "payload", in_force(self.letters[0]) or "{}")
+            fact(screen, "becomes", spelled(self.becomes) or "{}", "warn")
+
+    def _as_record(self, letter: DeadLetter) -> dict[str, Any]:
+        how: dict[str, Any] = {"whole_key": self.whole_key} if self.verb == "discard" else {}
+        if self.becomes:
+            how["becomes"] = loaded(self.becomes)
+        return {**letter_record(letter), "action": self.verb, **how, "dry_run": self.dry_run}
+
+    def _counted(self) -> str:
+        """How many there are, and what becomes of those behind them."""
+        letters, held = plural(len(self.letters), "dead letter"), sum(letter.held for letter in self.letters)
+        if self.whole_key:
+            return f"{letters} and {number(held)} held behind, for good" if held else f"{letters}, for good"
+        after = {"retry": ("follows", "follow"), "discard": ("goes on", "go on")}.get(self.verb)
+        return f"{letters} ({number(held)} held behind {after[held > 1]})" if held and after else letters
 
 
 @click.command("retry")
@@ -114,8 +149,10 @@ def retry(words: tuple[str, ...], reason: str | None, **how: Any) -> None:
 @click.option("--whole-key", is_flag=True, help="Discard what is held behind them as well.")
 @click.option("--reason", metavar="TEXT", required=True, help="Why; it is recorded.")
 def discard(words: tuple[str, ...], reason: str, whole_key: bool, **how: Any) -> None:
-    """Give dead letters up, for good: those named, or those the filters mean. What is held behind goes on."""
-    call = _called("discard", words, needs_some=True, **how)
+    """Give dead letters up, for good: those named, or those the filters mean. What is held behind them goes on, unless
+    --whole-key gives that up as well."""
+    call = attrs.evolve(_called("discard", words, needs_some=True, **how), whole_key=whole_key)
+    refuse_projections(call.letters)
     call.run(
         "Discarded",
         lambda letters, at, name: letters.discard(*at, subscription=name, reason=reason, whole_key=whole_key),
@@ -145,18 +182,22 @@ def edit(
 ) -> None:
     """Deliver another payload to one subscription the next time; the log keeps the event as it was. Then retry it.
 
-    With --bus it is checked against the event's class, otherwise when it is delivered."""
+    It is to be a JSON object. With --bus it is checked against the event's class, --dry-run or not, otherwise when
+    it is delivered."""
     file, key = file_and(words, "ID|POSITION", WHICH_EVENT)
     asked = Asked(subscription, (), None, None, None, None)
     path, letters = _named(locate(file, app), (key,), asked)
     if len(letters) > 1:
         raise EventBusError(f"{plain(key)!r} is a dead letter of several subscriptions.", hint="Say --subscription.")
     text = sys.stdin.read() if payload == "-" else payload
+    app_bus = None if bus is None else load_bus(bus, path)
+    becomes = edited(letters[0], text, app_bus)
 
     def act(found: DeadLetters, at: Sequence[int], name: str) -> None:
         found.edit(at[0], text, subscription=name, reason=reason, check="later" if bus is None else "now")
 
-    _Call(path, "edit", letters, Screen.of(as_json=as_json), dry_run, yes).run("Edited", act, bus)
+    call = _Call(path, "edit", letters, Screen.of(as_json=as_json), dry_run, yes, becomes=becomes)
+    call.run("Edited", act, app_bus)
 
 
 def _called(
@@ -177,13 +218,14 @@ def _called(
         if attrs.evolve(filters, subscription=None) != Asked(None, (), None, None, None, None):
             raise click.UsageError("Name the dead letters or filter them, not both.")
         path, letters = _named(locate(file, app), keys, filters)
-        return _Call(path, verb, letters[:limit], screen, dry_run, yes)
+        return _Call(path, verb, letters[:limit], screen, dry_run, yes, cut_at=limit if len(letters) > limit else None)
     if needs_some and filters.all:
         raise click.UsageError("Which ones? Give ID|POSITION or a filter; all of them are --type '*'.")
     look = Look(locate(file, app))
-    letters = [letter for page in filters.pages(look, screen, limit) for letter in page]
+    limited = Limited(filters.pages(look, screen), limit)
+    letters = [letter for page in limited for letter in page]
     look.close()  # a look at what a crash left keeps this process from writing
-    return _Call(look.path, verb, letters, screen, dry_run, yes)
+    return _Call(look.path, verb, letters, screen, dry_run, yes, cut_at=limit if limited.cut else None)
 
 
 def _named(path: str, keys: Sequence[str], asked: Asked) -> tuple[str, list[DeadLetter]]:

@@ -14,6 +14,8 @@ _COMMANDS = {  # in the order of --help: what a newcomer needs comes first
     "tail": "eventbus.cli.log:tail",
     "show": "eventbus.cli.show:show",
     "subscriptions": "eventbus.cli.subscriptions:subscriptions",
+    "pause": "eventbus.cli.pausing:pause",
+    "resume": "eventbus.cli.pausing:resume",
     "rewind": "eventbus.cli.rewind:rewind",
     "dead": "eventbus.cli.dead:dead",
     "inbox": "eventbus.cli.inbox:inbox",

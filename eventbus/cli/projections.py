@@ -17,7 +17,7 @@ from eventbus.cli.progress import Progress
 from eventbus.cli.screen import Cell, Column, Screen
 from eventbus.cli.show import titled
 from eventbus.cli.spelling import relative
-from eventbus.cli.subscriptions import STATES, count_cell
+from eventbus.cli.subscriptions import STATES, count_cell, say_how_to_go_on
 from eventbus.cli.units import plural, span
 from eventbus.errors import EventBusError
 from eventbus.store import viewing
@@ -55,6 +55,7 @@ def list_(file: str | None, app: str | None, as_json: bool) -> None:
         for view, row in zip(found, rows, strict=True):
             screen.row(layout, row)
             screen.remark(view.row.state_reason or view.last_error)
+            say_how_to_go_on(screen, view)
     else:
         screen.line("This log has no projections.")
     screen.flush()

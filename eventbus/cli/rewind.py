@@ -31,13 +31,13 @@ _COLUMNS = (Column("TYPE", gives=True), Column("AGAIN", ">"))
     metavar="POSITION|TIME",
     help='Deliver what comes after this position, or was recorded since: "10m", "2d", "today", "2026-03-01 14:00".',
 )
-@click.option("--why", metavar="TEXT", help="Why; it is recorded.")
+@click.option("--reason", metavar="TEXT", help="Why; it is recorded.")
 @app_option
 @click.option("--dry-run", is_flag=True, help="Only say what it would do; nothing is written.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def rewind(
-    words: tuple[str, ...], after: str, why: str | None, app: str | None, dry_run: bool, yes: bool, as_json: bool
+    words: tuple[str, ...], after: str, reason: str | None, app: str | None, dry_run: bool, yes: bool, as_json: bool
 ) -> None:
     """Begin a new run of a subscription: it is given again what comes after a position or a time.
 
@@ -50,7 +50,7 @@ def rewind(
     if not dry_run:
         if not yes:
             _ask(planned)
-        planned = _do(path, name, wanted, why)
+        planned = _do(path, name, wanted, reason)
     _show(screen, planned, dry_run=dry_run)
 
 
@@ -88,11 +88,11 @@ def _preview(path: str, name: str, after: int | datetime) -> tuple[str, Rewind]:
     return look.path, planned
 
 
-def _do(path: str, name: str, after: int | datetime, why: str | None) -> Rewind:
+def _do(path: str, name: str, after: int | datetime, reason: str | None) -> Rewind:
     from eventbus.bus import EventBus
 
     with closing(EventBus(path, delivery="manual", source="eventbus")) as bus:
-        return bus.subscriptions[name].rewind(after=after, reason=why)
+        return bus.subscriptions[name].rewind(after=after, reason=reason)
 
 
 def _ask(planned: Rewind) -> None:

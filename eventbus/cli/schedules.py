@@ -1,14 +1,14 @@
-"""`eventbus schedules`: what will be published, and when; cancelling it without the app's code."""
+"""`eventbus schedules`: what will be published, and when."""
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import Any
 
 import click
 
 from eventbus.cli.loading import bus_option, declared_schedules
 from eventbus.cli.place import NUMBER, Look, given, locate, on_a_log
+from eventbus.cli.rescheduling import act
 from eventbus.cli.screen import Cell, Column, Screen, Style
 from eventbus.cli.spelling import due, loaded, relative
 from eventbus.cli.subscriptions import count_cell
@@ -35,60 +35,52 @@ _COLUMNS = (
     Column("TYPE", gives=True, leaves=2),
 )
 _LISTED = 1000
+_MOST = 2**63 - 2  # one more is the largest number that SQLite knows
 
 
 @click.command("schedules")
 @on_a_log
 @bus_option
 @click.option("--limit", type=NUMBER, default=_LISTED, show_default=True, metavar="N", help="At most so many.")
-@click.option("--cancel", metavar="NAME", help="Cancel this one: the name, or the id of a single event.")
-@click.option("--reason", metavar="TEXT", help="Why it is cancelled; it is recorded.")
+@click.option("--cancel", metavar="NAME", help="Cancel this one: the name, or how the id of a single event begins.")
+@click.option("--resume", metavar="NAME", help="Go on with one that was cancelled, from now on.")
+@click.option("--forget", metavar="NAME", help="Remove one with all that is known of it.")
+@click.option("--reason", metavar="TEXT", help="Why it is cancelled, resumed or forgotten; it is recorded.")
 def schedules(
     file: str | None,
     app: str | None,
     as_json: bool,
     bus: str | None,
     limit: int,
-    cancel: str | None,
     reason: str | None,
+    **acts: str | None,
 ) -> None:
     """List what is scheduled, the next one first: when it comes, when it last came, and what was missed.
 
     With --bus, schedules that the bus does not declare are shown as orphans. What is cancelled with --cancel stays
-    so, however often an app declares it, until it is resumed."""
-    if cancel is not None:
-        _cancel(locate(file, app), cancel, reason, Screen.of(as_json=as_json))
+    so, however often an app declares it, until it is resumed with --resume; one that is forgotten with --forget begins
+    anew when an app declares it."""
+    if any(name is not None for name in acts.values()):
+        act(locate(file, app), acts, reason, Screen.of(as_json=as_json))
         return
     if reason is not None:
-        raise click.UsageError("--reason says why something is cancelled: give --cancel NAME.")
+        raise click.UsageError("--reason says why something is done: give --cancel, --resume or --forget, with NAME.")
     declared = None if bus is None else declared_schedules(bus, given(file, app))
     screen, look = Screen.of(as_json=as_json), Look(locate(file, app))
-    found, types = look.ask(lambda connection: (rows_of.listed(connection, limit), viewing.types(connection)))
+    found, types = look.ask(
+        lambda connection: (rows_of.listed(connection, min(limit, _MOST) + 1), viewing.types(connection))
+    )
+    found, cut = found[:limit], len(found) > limit
     names = {type_id: each.name for type_id, each in types.items()}
     if as_json:
         for row in found:
             screen.record(_as_record(row, names, declared))
     elif found:
         _write(screen, found, names, declared)
-    else:
+    elif not cut:
         screen.line("Nothing is scheduled in this log.")
-    screen.flush()
-
-
-def _cancel(path: str, name: str, reason: str | None, screen: Screen) -> None:
-    from eventbus.bus import EventBus
-
-    look = Look(path)
-    row = look.ask(lambda connection: rows_of.one(connection, name))
-    look.close()  # a look at what a crash left keeps this process from writing
-    if row is None:
-        raise click.UsageError(f"There is no schedule {name!r} in {look.path}.")
-    with closing(EventBus(look.path, delivery="manual", source="eventbus")) as bus:
-        cancelled = bus.schedules.cancel(name, reason=reason)
-    if screen.as_json:
-        screen.record({"name": cancelled.name, "kind": cancelled.kind, "action": "cancelled"})
-    else:
-        screen.line("Cancelled ", Cell(cancelled.name, "name"), ".")
+    if cut:
+        screen.cut_at(limit)
     screen.flush()
 
 

@@ -24,9 +24,12 @@ _SGR: dict[Style, str] = {
     "name": "36",
     "place": "34",
 }
-_READABLE_COLUMN = 12  # below it a name is hard to tell from others: columns of less weight leave before
+_READABLE_COLUMN = 36  # an id: no name up to it is cut while there are columns of less weight that can leave
 _NARROWEST_COLUMN = 6
+_REST = 4  # a fourth of the line: names and streams are narrowed before a payload has less
 _GAP = "  "
+NOTHING = "·"
+"""What stands in a cell without a value."""
 CLEAR_LINE = "\r\x1b[2K"
 
 
@@ -42,7 +45,8 @@ class Cell:
 class Column:
     """How a column of a table is laid out; one that `gives` is narrowed when the terminal is.
 
-    Those with a number at `leaves` are left out of a table that is still too wide, the lowest number first.
+    Those with a number at `leaves` are left out of a table that is still too wide: first those in which nothing is
+    said, then the lowest number first.
     """
 
     title: str = ""
@@ -59,6 +63,8 @@ Piece: TypeAlias = tuple[str, Style]
 class Layout:
     """The column widths that fit a terminal: those of some rows, and no less than an earlier layout's."""
 
+    silent: set[int]  # columns that say nothing in any row
+
     def __init__(
         self,
         columns: Sequence[Column],
@@ -68,8 +74,11 @@ class Layout:
     ) -> None:
         self.columns = columns
         self.natural: list[int] = earlier.natural if earlier else [width(column.title) for column in columns]
+        silent = earlier.silent if earlier else set(range(len(columns)))
         for row in sample:
             self.natural = [max(known, width(cell.text)) for known, cell in zip(self.natural, row, strict=True)]
+            silent = {index for index in silent if row[index].text in ("", NOTHING)}
+        self.silent = silent
         self.widths = list(self.natural)
         self.shown = list(range(len(self.columns)))
         self.fixed = total is not None
@@ -87,8 +96,8 @@ class Layout:
             self.shown.remove(leaving.pop(0))
         self._narrow(total, _NARROWEST_COLUMN)
 
-    def _place_in_leaving(self, index: int) -> int:
-        return self.columns[index].leaves
+    def _place_in_leaving(self, index: int) -> tuple[bool, int]:
+        return index not in self.silent, self.columns[index].leaves
 
     def _narrow(self, total: int, narrowest: int) -> bool:
         """Take from the widest column, again and again, so that narrow ones stay whole; whether it is enough."""
@@ -151,9 +160,24 @@ class Screen:
         for row in rows:
             self.row(layout, row, indent)
 
-    def layout(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell]], indent: int = 0) -> Layout:
-        """Column widths for `rows` that fit this screen."""
-        return Layout(columns, rows, None if self.columns is None else self.columns - indent)
+    def layout(
+        self,
+        columns: Sequence[Column],
+        rows: Iterable[Sequence[Cell]],
+        indent: int = 0,
+        earlier: Layout | None = None,
+        *,
+        with_rest: bool = False,
+    ) -> Layout:
+        """Column widths for `rows` that fit this screen, `with_rest` with a fourth of the line left for a `rest`."""
+        room = None if self.columns is None else self.columns - indent
+        if room is not None and with_rest:
+            room -= room // _REST
+        return Layout(columns, rows, room, earlier)
+
+    def left(self, layout: Layout, indent: int = 0) -> int | None:
+        """The columns for the `rest` of a row."""
+        return None if self.columns is None else max(self.columns - indent - layout.total, 0)
 
     def titles(self, layout: Layout, indent: int = 0) -> None:
         """The line above a table."""
@@ -170,6 +194,11 @@ class Screen:
         """What went wrong, under the row that it belongs to."""
         if trouble:
             self.line(Cell("└ ", "dim"), Cell(trouble, "bad"), indent=2)
+
+    def cut_at(self, limit: int | None) -> None:
+        """Tell a person that a list ends where --limit has cut it, not where it ends."""
+        if not self.as_json:
+            self.line(Cell(f"There are more than --limit {limit}.", "dim"))
 
     def status(self, text: str) -> None:
         """Write a passing line over the one before it, on a terminal only."""

@@ -11,11 +11,11 @@ import click
 from eventbus.cli.place import Look, app_option, file_and, json_option, locate
 from eventbus.cli.plain import plain, width, wrapped
 from eventbus.cli.screen import Cell, Column, Screen, Style
-from eventbus.cli.spelling import as_record, due, full_time, gist, kind_style, place, pretty, short_cells, spelled
+from eventbus.cli.spelling import as_record, full_time, gist, kind_style, place, pretty, short_cells, spelled
+from eventbus.cli.standing import looked_at, next_time, remark
 from eventbus.cli.units import number
 from eventbus.errors import EventBusError
 from eventbus.store import viewing
-from eventbus.store.deliveries import DeliveryRow
 from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.store.viewing import Standing, StoredEvent
 
@@ -47,6 +47,7 @@ def show(words: tuple[str, ...], app: str | None, as_json: bool) -> None:
     file, key = file_and(words, "ID|POSITION", WHICH_EVENT)
     screen, look = Screen.of(as_json=as_json), Look(locate(file, app))
     story = look.ask(lambda connection: told(connection, one_event(connection, look.path, key)))
+    story = attrs.evolve(story, standings=[looked_at(look.path, standing) for standing in story.standings])
     if as_json:
         screen.record(_as_record(story))
     else:
@@ -85,7 +86,7 @@ def _as_record(story: Story) -> dict[str, Any]:
                 "role": standing.subscription.role,
                 "status": standing.disposition,
                 "attempts": standing.delivery.attempts if standing.delivery else None,
-                "due": standing.delivery.due if standing.delivery else None,
+                "due": next_time(standing),
                 "error": standing.delivery.error if standing.delivery else None,
             }
             for standing in story.standings
@@ -176,11 +177,6 @@ def whole(screen: Screen, lines: list[str], style: Style = "") -> None:
             screen.line(Cell(piece, style), indent=2 + indent)
 
 
-def counted(delivery: DeliveryRow) -> str:
-    """How often it ran; runs that an outage cut short use up no attempt."""
-    return "1 try" if delivery.tries == 1 else f"{number(delivery.tries)} tries"
-
-
 def titled(row: SubscriptionRow) -> str:
     """A subscription's name, with what sets it apart from a plain one."""
     generation = f" ({row.generation})" if row.state == "building" else ""
@@ -188,9 +184,11 @@ def titled(row: SubscriptionRow) -> str:
 
 
 def _write_brief(screen: Screen, events: list[StoredEvent]) -> None:
-    rows = [[*short_cells(event), Cell(gist(event, screen.columns))] for event in events]
-    columns = (Column(align=">"), Column(gives=True, keep="end"), Column(gives=True, keep="both"), Column(), Column())
-    screen.table(columns, rows, indent=2)
+    columns = (Column(align=">"), Column(gives=True, keep="end"), Column(gives=True, keep="both"), Column())
+    rows = [short_cells(event) for event in events]
+    layout = screen.layout(columns, rows, indent=2, with_rest=True)
+    for event, row in zip(events, rows, strict=True):
+        screen.row(layout, row, indent=2, rest=Cell(gist(event, screen.left(layout, indent=2))))
 
 
 def _write_standings(screen: Screen, standings: list[Standing]) -> None:
@@ -204,25 +202,12 @@ def _write_standings(screen: Screen, standings: list[Standing]) -> None:
     layout = screen.layout((Column(gives=True), Column()), rows, indent=2)
     room = None if screen.columns is None else screen.columns - 2 - layout.total
     for standing, row in zip(standings, rows, strict=True):
-        remark = _remark(screen, standing)
+        said = remark(standing, screen.now)
         if room is not None and room < _ROOM:
             screen.row(layout, row, indent=2)
-            whole(screen, [f"  {remark}"] if remark else [], "dim")
+            whole(screen, [f"  {said}"] if said else [], "dim")
             continue
-        first, *others = wrapped(plain(remark), room)
+        first, *others = wrapped(plain(said), room)
         screen.row(layout, row, indent=2, rest=Cell(first, "dim"))
         for piece in others:
             screen.line(Cell(piece, "dim"), indent=2 + layout.total)
-
-
-def _remark(screen: Screen, standing: Standing) -> str:
-    delivery = standing.delivery
-    if delivery is None:
-        idle = standing.disposition == "waiting" and standing.subscription.state != "active"
-        return standing.subscription.state if idle else ""
-    parts = [f"after {counted(delivery)}" if delivery.tries else ""]
-    if delivery.state == "retrying":
-        parts.append(f"next {due(delivery.due, screen.now)}")
-    if delivery.state == "held":
-        parts.append(f"behind {delivery.order_key}")
-    return ", ".join(filter(None, [*parts, delivery.error]))

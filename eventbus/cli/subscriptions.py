@@ -17,7 +17,8 @@ from eventbus.cli.spelling import due
 from eventbus.cli.units import number, span, stored_time
 from eventbus.clock import iso
 from eventbus.store import viewing
-from eventbus.store.holders import is_delivered
+from eventbus.store.lockfile import is_delivered
+from eventbus.store.subscriptions import STANDING
 from eventbus.store.viewing import SubscriptionView
 
 STATES: dict[str, Style] = {
@@ -65,6 +66,12 @@ def subscriptions(file: str | None, app: str | None, as_json: bool, bus: str | N
     screen.flush()
 
 
+def say_how_to_go_on(screen: Screen, view: SubscriptionView) -> None:
+    """Under the row of what is paused."""
+    if view.row.state == "paused":
+        screen.line(Cell("└ until: eventbus resume", "dim"), indent=2)
+
+
 def state(view: SubscriptionView, declared: frozenset[str] | None) -> str:
     """The state a person cares for: that nobody handles it, or that its breaker is open, comes before active."""
     if declared is not None and view.row.name not in declared:
@@ -73,7 +80,9 @@ def state(view: SubscriptionView, declared: frozenset[str] | None) -> str:
 
 
 def next_due(view: SubscriptionView) -> str | None:
-    """When it goes on: behind a breaker nothing is tried before that."""
+    """When it goes on: behind a breaker nothing is tried before that, and while it is paused at no time."""
+    if view.row.state in STANDING:
+        return None
     if view.circuit is None or view.circuit.until is None:
         return view.next_due
     until = iso(view.circuit.until)
@@ -153,6 +162,7 @@ def _write(screen: Screen, path: str, found: list[SubscriptionView], declared: f
     for view, row in zip(found, rows, strict=True):
         screen.row(layout, row)
         screen.remark(view.row.state_reason or (view.circuit and view.circuit.reason) or view.last_error)
+        say_how_to_go_on(screen, view)
 
 
 def _cells(screen: Screen, view: SubscriptionView, declared: frozenset[str] | None) -> list[Cell]:

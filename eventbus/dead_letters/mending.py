@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Unpack, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Unpack
 
 import attrs
-import msgspec
 
 from eventbus import technical
 from eventbus.clock import iso
 from eventbus.dead_letters.alerting import Alerts
+from eventbus.dead_letters.editing import DISCARDED, EDITED, Check, edited_payload, refuse_projection
 from eventbus.dead_letters.finding import Finder, several
 from eventbus.dead_letters.letter import DeadLetter, Filters, Found, Which
-from eventbus.errors import EventBusError, InvalidEvent, UnknownEvent
-from eventbus.events import event_type
+from eventbus.errors import EventBusError
 from eventbus.handlers import Registration
 from eventbus.people import user
 from eventbus.store import deliveries, letters, reading, steps, subscriptions
@@ -114,7 +112,7 @@ class DeadLetters:
         subscription: str | None = None,
         reason: str | None = None,
         who: str | None = None,
-        check: Literal["now", "later"] = "now",
+        check: Check = "now",
     ) -> DeadLetter:
         """Deliver another payload the next time: an event of the same class, a dict, or JSON text. Then `retry` it.
 
@@ -125,7 +123,7 @@ class DeadLetters:
         edits: list[str] = []
 
         def edited(connection: sqlite3.Connection, row: SubscriptionRow, letter: DeadLetter, now: str) -> list[object]:
-            _refuse_projection(row, "be given another event")
+            refuse_projection(row.name, row.role, EDITED)
             if edits:
                 raise several(which)
             edits.append(self._checked(letter, payload, check))
@@ -159,7 +157,7 @@ class DeadLetters:
             return self._finder.look(which, filters, limit)
 
         def gone(connection: sqlite3.Connection, row: SubscriptionRow, letter: DeadLetter, now: str) -> list[object]:
-            _refuse_projection(row, "leave an event out")
+            refuse_projection(row.name, row.role, DISCARDED)
             every = [letter, *(self._finder.held(connection, row, letter) if whole_key else ())]
             for each in every:
                 deliveries.settle(connection, row.id, each.position)
@@ -208,40 +206,20 @@ class DeadLetters:
         draft.unbounded = True
         return draft
 
-    def _checked(self, letter: DeadLetter, payload: object, check: str) -> str:
+    def _checked(self, letter: DeadLetter, payload: object, check: Check) -> str:
         """The JSON that is stored; InvalidEvent, UnknownEvent."""
         envelope = letter.envelope
         if envelope is None:
             raise EventBusError(f"The event at position {letter.position} is gone from the log.", stored="not stored")
-        name = envelope.type
-        if not isinstance(payload, str | Mapping):
-            given = event_type(type(payload))
-            if (given.name, given.version) != (name, envelope.version):
-                raise InvalidEvent(name, "", f"it cannot become a {given.name!r} of version {given.version}")
-            return given.encode(payload, self._max_payload)
-        text, fields = _as_json(name, cast("str | Mapping[str, Any]", payload), self._max_payload)
-        if check == "later":
-            return text
-        known = self._storage.names.vocabulary.find(name, envelope.version)
-        if known is None:
-            raise UnknownEvent(name, envelope.version)
-        whole = known.encode(known.decode(text), self._max_payload)
-        odd = set(fields) - set(json.loads(whole)) - set(json.loads(envelope.payload or "{}"))
-        if odd:
-            raise InvalidEvent(name, min(odd), "there is no such field")
-        return whole
-
-
-def _as_json(name: str, payload: str | Mapping[str, Any], most: int) -> tuple[str, dict[str, Any]]:
-    """The payload as the text of a JSON object, and that object."""
-    try:
-        text = payload if isinstance(payload, str) else msgspec.json.encode(dict(payload)).decode()
-        fields = msgspec.json.decode(text.encode(), type=dict[str, Any])
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidEvent(name, "", f"the payload is no JSON object: {error}") from error
-    if len(text.encode()) > most:
-        raise InvalidEvent(name, "", f"the payload has {len(text.encode())} bytes, more than max_payload={most}")
-    return text, fields
+        return edited_payload(
+            envelope.type,
+            envelope.version,
+            envelope.payload,
+            payload,
+            check=check,
+            find=self._storage.names.vocabulary.find,
+            most=self._max_payload,
+        )
 
 
 def _about(letter: DeadLetter) -> tuple[str, str, str, int]:
@@ -249,12 +227,3 @@ def _about(letter: DeadLetter) -> tuple[str, str, str, int]:
     if envelope is None:
         return letter.subscription, "", "", letter.position
     return letter.subscription, envelope.id, envelope.type, letter.position
-
-
-def _refuse_projection(row: SubscriptionRow, what: str) -> None:
-    if row.role == "projection":
-        raise EventBusError(
-            f"The projection {row.name!r} cannot {what}: a rebuild would find it in the log again.",
-            stored="not stored",
-            hint="Mend its handler; it goes on from there.",
-        )

@@ -71,6 +71,20 @@ _ADD_ATTEMPT = (
 )
 
 
+_BEGIN_ATTEMPT = (
+    "INSERT OR IGNORE INTO eventbus_attempts (subscription_id, run, position, attempt, started_at)"
+    " SELECT id, run, ?, ?, ? FROM eventbus_subscriptions WHERE id = ?"
+)
+_UNBEGIN_ATTEMPT = (
+    "DELETE FROM eventbus_attempts WHERE subscription_id = ?1 AND position = ?2 AND error_type IS NULL AND attempt ="
+    " (SELECT tries FROM eventbus_deliveries WHERE subscription_id = ?1 AND position = ?2)"
+)
+_BEGAN = (
+    "SELECT started_at FROM eventbus_attempts WHERE subscription_id = ? AND run = ? AND position = ? AND attempt = ?"
+    " AND error_type IS NULL"
+)
+
+
 @attrs.frozen
 class DeliveryRow:
     """A delivery that is not simply done or still to come."""
@@ -88,13 +102,13 @@ class DeliveryRow:
 
 @attrs.frozen
 class AttemptRow:
-    """One failed try: when it started, how many seconds it took, and what was raised."""
+    """One failed try: when it started, how many seconds it took (None if the process ended in it), what was raised."""
 
     run: int
     position: int
     attempt: int
     started_at: str
-    seconds: float
+    seconds: float | None
     error_type: str
     message: str
     traceback: str
@@ -106,18 +120,34 @@ def park(connection: sqlite3.Connection, subscription_id: int, row: DeliveryRow)
     connection.execute(_PARK, (subscription_id, *values))
 
 
-def count_attempt(connection: sqlite3.Connection, subscription_id: int, position: int) -> tuple[int, int] | None:
-    """Count a try before it runs, so that one that kills the process counts too.
+def count_attempt(
+    connection: sqlite3.Connection, subscription_id: int, position: int, now: str
+) -> tuple[int, int] | None:
+    """Count a try before it runs, and note when it began, so that one that kills the process is known too.
 
     Returns the attempts and the tries so far, None if the row is gone.
     """
     found: tuple[int, int] | None = connection.execute(_COUNT_ATTEMPT, (subscription_id, position)).fetchone()
+    if found is not None:
+        connection.execute(_BEGIN_ATTEMPT, (position, found[1], now, subscription_id))
     return found
 
 
 def uncount_attempt(connection: sqlite3.Connection, subscription_id: int, position: int) -> None:
     """A try that was counted did not run after all."""
+    unbegin_attempt(connection, subscription_id, position)
     connection.execute(_UNCOUNT_ATTEMPT, (subscription_id, position))
+
+
+def unbegin_attempt(connection: sqlite3.Connection, subscription_id: int, position: int) -> None:
+    """The last try did not begin."""
+    connection.execute(_UNBEGIN_ATTEMPT, (subscription_id, position))
+
+
+def began(connection: sqlite3.Connection, subscription_id: int, run: int, position: int, attempt: int) -> str | None:
+    """When a try began of which no end is known; None for others."""
+    found = connection.execute(_BEGAN, (subscription_id, run, position, attempt)).fetchone()
+    return found[0] if found else None
 
 
 def settle(connection: sqlite3.Connection, subscription_id: int, position: int) -> None:

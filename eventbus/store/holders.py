@@ -7,7 +7,6 @@ import os
 _WRITE_LOCK = 120  # the byte of the -shm that SQLite locks while a transaction writes (walformat, WAL_WRITE_LOCK)
 _RESERVED = 0x40000001  # the byte of the file itself, for a log that is not in WAL mode yet (os.h, RESERVED_BYTE)
 _LOCKS = "/proc/locks"
-LOCK_SUFFIX = "-lock"  # of the file whose bytes are the leases of subscriptions
 
 
 def who_writes(path: str) -> str:
@@ -32,12 +31,6 @@ def is_shared(path: str) -> bool:
     key, me = _key(path + "-shm"), str(os.getpid())
     pids = {line.split()[-4] for line in _locks().splitlines() if key in line.split()}
     return pids != {me}
-
-
-def is_delivered(path: str, row_id: int) -> bool | None:
-    """True if a process holds the lease of this subscription; None where the system does not tell."""
-    locks, key = _locks(), _key(path + LOCK_SUFFIX)
-    return bool(key and writing_pids(locks, key, row_id)) if locks else None
 
 
 def writing_pids(locks: str, key: str, byte: int) -> set[int]:

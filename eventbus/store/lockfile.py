@@ -15,9 +15,10 @@ import struct
 import sys
 import threading
 
-from eventbus.store.holders import LOCK_SUFFIX
 from eventbus.store.location import Location
 from eventbus.store.trouble import translate_os
+
+LOCK_SUFFIX = "-lock"
 
 if sys.platform == "win32":
     import msvcrt
@@ -54,6 +55,32 @@ else:
 
 _lock_files: dict[str, _LockFile] = {}
 _guard = threading.Lock()
+
+
+def is_delivered(path: str, row_id: int) -> bool | None:
+    """True if a process holds the lease of this subscription of the log at `path`; None where nobody tells.
+
+    Asked of the lock itself, not of /proc/locks, which leaves out what processes of another container hold.
+    """
+    name = path + LOCK_SUFFIX
+    if sys.platform != "linux":
+        return None
+    with _guard:  # nobody here may take a lease meanwhile: closing the descriptor would drop it
+        file = _lock_files.get(name)
+        if file is not None:
+            return file.holder(row_id) is not None
+        try:
+            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return None
+        try:
+            return _holder(descriptor, row_id) is not None
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
 
 
 class Leases:

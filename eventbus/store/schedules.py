@@ -26,6 +26,7 @@ _CHANGE = (
     " due = ?, since = ?, last_run = ?, runs = ?, missed = ?, attempts = ?, error = ?, updated_at = ? WHERE id = ?"
 )
 _ONE = f"SELECT {_COLUMNS} FROM eventbus_schedules WHERE name = ?"
+_BEGINNING = f"SELECT {_COLUMNS} FROM eventbus_schedules WHERE name >= ? AND name < ? AND spec IS NULL LIMIT ?"
 _RECURRING = f"SELECT {_COLUMNS} FROM eventbus_schedules WHERE spec IS NOT NULL ORDER BY id"
 _DUE = (
     f"SELECT {_COLUMNS} FROM eventbus_schedules WHERE state = 'active' AND spec IS NULL AND due <= ?"
@@ -119,6 +120,11 @@ def one(connection: sqlite3.Connection, name: str) -> ScheduleRow | None:
     """The one of this name."""
     found = connection.execute(_ONE, (name,)).fetchone()
     return ScheduleRow(*found) if found else None
+
+
+def events_beginning(connection: sqlite3.Connection, prefix: str, *, limit: int) -> list[ScheduleRow]:
+    """Single events whose id begins so."""
+    return [ScheduleRow(*found) for found in connection.execute(_BEGINNING, (prefix, prefix + "\U0010ffff", limit))]
 
 
 def recurring(connection: sqlite3.Connection) -> list[ScheduleRow]:

@@ -69,7 +69,7 @@ class StoredEvent:
 
 @attrs.frozen
 class StoredAttempt:
-    """One failed try, `seconds` long."""
+    """One failed try, `seconds` long; None if its process ended in it. Only the last one of these has an error."""
 
     attempt: int
     started_at: str
@@ -99,11 +99,16 @@ class SubscriptionView:
 
 @attrs.frozen
 class Standing:
-    """Where one event stands with one subscription; `delivery` has the rest unless all is normal."""
+    """Where one event stands with one subscription; `delivery` has the rest unless all is normal.
+
+    "running" is what its owner has claimed; an owner that was killed is named until another one takes over.
+    """
 
     subscription: SubscriptionRow
     disposition: Disposition
     delivery: DeliveryRow | None = None
+    owner: str | None = None
+    circuit: Circuit | None = None  # of its breaker, unless that is closed
 
 
 @attrs.frozen
@@ -256,25 +261,30 @@ def standings(connection: sqlite3.Connection, event: StoredEvent) -> list[Standi
     for row in map(subscriptions.with_backfill, subscriptions.everyone(connection)):
         since = lag.since(row, event.type)
         delivery = deliveries.one(connection, row.id, event.position)
+        standing = Standing(
+            row, "running", delivery, subscriptions.owner(connection, row.id), _circuit(connection, row)
+        )
         if delivery is not None:
-            found.append(Standing(row, delivery.state, delivery))
+            found.append(attrs.evolve(standing, disposition=delivery.state))
         elif since is not None and event.position > since:
             seen = event.position <= lag.seen(row, event.type)
-            disposition: Disposition = "handled" if seen else _normal(connection, row, event.position)
+            disposition: Disposition = "handled" if seen else _normal(connection, standing, event.position)
             if disposition == "handled" and letters.was_discarded(connection, event.id, row):
                 disposition = "discarded"
             if disposition != "handled" or not subscriptions.is_other_version(row.types, event.type):
-                found.append(Standing(row, disposition))
+                found.append(attrs.evolve(standing, disposition=disposition))
     return found
 
 
-def _normal(connection: sqlite3.Connection, row: SubscriptionRow, position: int) -> Disposition:
+def _normal(connection: sqlite3.Connection, standing: Standing, position: int) -> Disposition:
+    row, circuit = standing.subscription, standing.circuit
     ahead = _listed(connection.execute(_REST, (row.id,)).fetchone()[3])
     if position <= row.cursor or position in ahead:
         return "handled"
     if row.order_by == "log" and deliveries.stop(connection, row.id) is not None:
         return "held"
-    return "running" if position <= row.claim else "waiting"
+    stands = row.state in subscriptions.STANDING or (circuit is not None and circuit.state == "open")
+    return "running" if position <= row.claim and standing.owner is not None and not stands else "waiting"
 
 
 def dead_letters(

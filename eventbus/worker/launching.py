@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from eventbus.breaker import Admits
-from eventbus.clock import Clock
+from eventbus.clock import Clock, from_iso, iso
 from eventbus.delivery import Failed, Item, NotMeant
 from eventbus.errors import EventBusError
 from eventbus.events import Envelope
@@ -77,8 +77,10 @@ class Launcher:
         counted: list[tuple[Lane, int, tuple[int, int] | None]] = []
         try:
             with self._storage.writing(synced=False) as connection:
+                now = iso(self._clock.time())
                 for lane, position in parked:
-                    counted.append((lane, position, deliveries.count_attempt(connection, lane.row.id, position)))
+                    counts = deliveries.count_attempt(connection, lane.row.id, position, now)
+                    counted.append((lane, position, counts))
         except BaseException:
             for lane, position in parked:
                 lane.untake(position)
@@ -110,12 +112,15 @@ class Launcher:
             return False
         with self._storage.reading() as connection:
             row = deliveries.one(connection, lane.row.id, position)
-        item = self._item(lane, position, attempts, row.tries) if row is not None else None
+            tries = 0 if row is None else row.tries
+            began = deliveries.began(connection, lane.row.id, lane.row.run, position, tries)
+        item = self._item(lane, position, attempts, tries) if row is not None else None
         if item is None:
             lane.due.pop(position, None)
         else:
             ended = EventBusError("The process ended while the handler ran, in each of its last attempts.")
-            lane.pending.append((item, Failed(ended, self._clock.time(), 0.0, final=True)))
+            started_at = self._clock.time() if began is None else from_iso(began).timestamp()
+            lane.pending.append((item, Failed(ended, started_at, None, final=True)))
         return True
 
     def _item(self, lane: Lane, position: int, attempt: int, tries: int) -> Item | None:

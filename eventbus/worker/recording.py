@@ -125,6 +125,8 @@ class Recorder:
                 return self._careful(item, outcome)
             case Unloaded():
                 attempts = item.attempt - 1 if item.parked else 0
+                if item.parked:
+                    deliveries.unbegin_attempt(self._connection, self._lane.row.id, item.position)
                 return self._park(item, outcome, "waiting", attempts=attempts, error=_no_class(item))
 
     def _behind(self, item: Item, outcome: Behind) -> Effect:
