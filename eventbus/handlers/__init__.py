@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventbus.handlers.callee import Callee, identity, inspect_handler, qualified_name
+from eventbus.handlers.callee import Callee, identity, inspect_handler, lasting_name, qualified_name
 from eventbus.handlers.context import Context, handling
 from eventbus.handlers.declarations import LiveDeclaration, OrderBy, Refused, Target, weakly
 from eventbus.handlers.handlers import Handlers
@@ -52,6 +52,7 @@ __all__ = [
     "handling",
     "identity",
     "inspect_handler",
+    "lasting_name",
     "qualified_name",
     "weakly",
 ]
