@@ -125,6 +125,18 @@ def test_other_subscriptions_go_on() -> None:
         assert notes.numbers == list(range(10))
 
 
+def test_what_it_logs_when_it_opens_moves_no_cursor(caplog: pytest.LogCaptureFixture) -> None:
+    def away(counted: Counted) -> None:
+        raise ConnectionError("away \x1b[31m")
+
+    with standing_still() as bus:
+        bus.subscribe("mail", Counted, handler=away, breaker=evolve(BREAKER, failures=1))
+        bus.publish(Counted(1))
+        bus.drain()
+    (told,) = [record.message for record in caplog.records if "is open until" in record.message]
+    assert told.endswith(r"'ConnectionError: away \x1b[31m'")
+
+
 def test_it_tells_when_it_opens_and_closes() -> None:
     clock, downstream = FakeClock(), Downstream()
     heard: list[Any] = []

@@ -163,6 +163,24 @@ def test_a_wait_that_nobody_ends_says_why() -> None:
             bus.wait_for(bus.publish(Counted(3)), "stock", timeout=0)
 
 
+def test_what_a_wait_says_ends_with_one_full_stop_and_moves_no_cursor() -> None:
+    def refusing(counted: Counted) -> None:
+        raise Oops("gone away \x1b[31m.")
+
+    with EventBus() as bus:
+        bus.subscribe("stock", Counted, handler=refusing, retry=Retry(backoff=fixed(1e6)))
+        receipt = bus.publish(Counted(1))
+        bus.drain()
+        with pytest.raises(WaitTimeout) as caught:
+            bus.wait_for(receipt, "stock", timeout=0)
+        said = r"It is retrying, last error: Oops: gone away \x1b[31m."
+        assert str(caught.value) == f"Event 1 was not handled by 'stock' within 0 s. {said}"
+        bus.subscriptions["stock"].pause("holiday \x1b[31m. ")
+        with pytest.raises(WaitTimeout) as caught:
+            bus.wait_for(receipt, "stock", timeout=0)
+        assert caught.value.hint == rf"{said} The subscription is paused: holiday \x1b[31m."
+
+
 def test_a_wait_follows_what_a_person_does() -> None:
     notes = failing()
     with EventBus() as bus:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from eventbus.clock import Deadline, from_iso
+from eventbus.delivery import sentence
 from eventbus.engine import Engine
 from eventbus.errors import EventBusError, WaitTimeout, WouldDeadlock
 from eventbus.events import Receipt
@@ -114,8 +115,10 @@ class Following:
 
     def _late(self, which: str | int | Receipt, name: str, status: DeliveryStatus, timeout: float) -> WaitTimeout:
         position = which.position if isinstance(which, Receipt) else which
-        hint = f"It is {status}" + (f", last error: {status.error}." if status.error else ".")
-        return WaitTimeout(f"Event {position} was not handled by {name!r}", timeout, f"{hint} {self._standing(name)}")
+        hint = sentence(f"It is {status}, last error: {status.error}" if status.error else f"It is {status}")
+        standing = self._standing(name)
+        hint = f"{hint} {standing}" if standing else hint
+        return WaitTimeout(f"Event {position} was not handled by {name!r}", timeout, hint)
 
     def _standing(self, name: str) -> str:
         """Why a subscription does not go on, if that is known, and what to do."""
@@ -124,7 +127,7 @@ class Following:
             owner = subscriptions.owner(connection, rows[-1].id) if rows else None
         if rows and rows[-1].state in subscriptions.STANDING:
             reason = rows[-1].state_reason
-            return f"The subscription is {rows[-1].state}" + (f": {reason}." if reason else "; resume() it.")
+            return sentence(f"The subscription is {rows[-1].state}" + (f": {reason}" if reason else "; resume() it"))
         if rows and owner is None and self._engine.definitions.owner(rows[-1].id) is None:
             return "No process delivers it, and no handler is declared for it in this one."
         return ""
