@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cli_stage import run
 from delivery_stage import Counted, Notes, Oops, Placed, accounted, standing_still
 
 from eventbus import Breaker, EventBus, EventDefinitionError, Retry
+from eventbus.breaker import BreakerStatus
 from eventbus.clock import iso
 from eventbus.retry import fixed
 from eventbus.technical import CircuitClosed, CircuitOpened
@@ -104,6 +106,24 @@ def test_subscriptions_share_a_breaker_by_its_name() -> None:
         downstream.away = False
         clock.advance(30)
         assert bus.drain() == 10
+
+
+def test_where_its_breaker_stands_is_told_by_the_subscription() -> None:
+    clock, downstream = FakeClock(), Downstream()
+    with behind(standing_still(clock=clock), downstream, breaker=evolve(BREAKER, name="smtp")) as bus:
+        bus.subscribe("stock", Counted, handler=Notes())
+        mail = bus.subscriptions["mail"]
+        assert bus.subscriptions["stock"].breaker is None
+        assert mail.breaker == BreakerStatus("smtp", "closed", 0, None, None)
+        bus.publish_many([Counted(number) for number in range(5)])
+        bus.drain()
+        until = datetime.fromtimestamp(clock.time() + 30, UTC)
+        assert mail.breaker == BreakerStatus("smtp", "open", 3, until, "ConnectionError: it is away")
+        assert (mail.state, mail.reason) == ("active", None)
+        clock.advance(30)
+        downstream.away = False
+        bus.drain()
+        assert mail.breaker == BreakerStatus("smtp", "closed", 0, None, None)
 
 
 def test_errors_that_do_not_count_leave_it_closed() -> None:

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from eventbus.breaker import CLOSED, BreakerStatus
 from eventbus.bus.replaying import Replayed, replay
 from eventbus.bus.rewinding import After, preview, rewind
 from eventbus.bus.transacting import refuse_in_transaction, refuse_on_a_loop
@@ -17,7 +18,7 @@ from eventbus.events import Envelope
 from eventbus.outbox import SUBSCRIPTION as REFUSED_ROWS
 from eventbus.projections import Projection
 from eventbus.projections.rebuilding import Progress, Rebuilds
-from eventbus.store import deliveries, subscriptions, viewing
+from eventbus.store import breakers, deliveries, subscriptions, viewing
 from eventbus.store.append import Draft
 from eventbus.store.deliveries import DeliveryState
 from eventbus.store.rewinding import Rewind
@@ -102,6 +103,20 @@ class Subscription:
         with self._engine.storage.reading() as connection:
             row = self._shown(connection)
             return deliveries.last_error(connection, (self._engine.definitions.successor(connection, row) or row).id)
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is paused, or "failed", where that is known; None while it is neither."""
+        row = self.row
+        return row.state_reason if row.state in subscriptions.STANDING else None
+
+    @property
+    def breaker(self) -> BreakerStatus | None:
+        """Where its circuit breaker stands; None if it has none. An open one leaves `state` as it is."""
+        with self._engine.storage.reading() as connection:
+            name = self._shown(connection).breaker
+            circuit = None if name is None else breakers.one(connection, name)
+        return None if name is None else BreakerStatus.of(name, circuit or CLOSED, self._engine.clock.time())
 
     @property
     def cursor(self) -> int:

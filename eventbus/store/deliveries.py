@@ -53,7 +53,8 @@ _BLOCKED_KEYS = (
 _COUNTS = "SELECT state, count(*) FROM eventbus_deliveries WHERE subscription_id = ? GROUP BY state"
 _BEYOND = "SELECT position FROM eventbus_deliveries WHERE subscription_id = ? AND position > ?"
 _LAST_ERROR = (
-    "SELECT error FROM eventbus_deliveries WHERE subscription_id = ? AND error IS NOT NULL ORDER BY since DESC LIMIT 1"
+    "SELECT error FROM eventbus_deliveries WHERE subscription_id = ? AND error IS NOT NULL"
+    " ORDER BY since DESC, position DESC LIMIT 1"
 )
 _FIRST = "SELECT min(position) FROM eventbus_deliveries WHERE subscription_id = ?"
 _HEAD_OF_KEY = (
@@ -191,7 +192,10 @@ def stop(connection: sqlite3.Connection, subscription_id: int) -> DeliveryRow | 
 
 
 def last_error(connection: sqlite3.Connection, subscription_id: int) -> str | None:
-    """What the delivery said, in one line, that came last into its state; of those that are not settled."""
+    """What the delivery said, in one line, that came last into its state; of those that are not settled.
+
+    Of several that one round has recorded, the last one of the log.
+    """
     found = connection.execute(_LAST_ERROR, (subscription_id,)).fetchone()
     return found[0] if found else None
 
