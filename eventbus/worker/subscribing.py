@@ -40,6 +40,7 @@ class SubscriptionWork:
         self.via: Via | None = declaration.via
         self.concurrency, self.batch = declaration.concurrency, declaration.batch
         self.timeout, self.breaker = declaration.timeout, declaration.breaker
+        self.is_own = declaration.is_own
         self.key_of: Callable[[Envelope], str | None] | None = _key_of(declaration)
         self.order_by = _order_text(declaration)
         self._callee = callee
