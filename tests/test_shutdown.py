@@ -324,6 +324,31 @@ def test_a_fork_is_told_so_whatever_state_the_bus_is_in(tmp_path: Path, state: s
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("transactional", [False, True])
+def test_a_fork_inside_a_handler_is_told_so_too(tmp_path: Path, transactional: bool) -> None:
+    own = tmp_path / "own.db"
+
+    def of_its_own() -> None:
+        with EventBus(own) as bus:
+            bus.publish(Counted(1))
+            bus.drain()
+
+    def forking(counted: Counted) -> None:
+        told.append(in_a_fork(*(lambda call=call: call(bus) for call in VERBS.values())))
+        told.append(in_a_fork(bus.close, lambda: bus.__exit__(None, None, None)))
+        told.append(in_a_fork(of_its_own))
+
+    told: list[list[str]] = []
+    with EventBus(tmp_path / "log.db", delivery="manual") as bus:
+        bus.subscribe("stock", Counted, handler=forking, transactional=transactional)
+        receipt = bus.publish(Counted(0))
+        assert bus.drain() == 1
+        assert bus.status(receipt)["stock"] == "handled"
+    assert set(told[0]) == {ForkedBus.__name__}
+    assert told[1:] == [["nothing", "nothing"], ["nothing"]]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_the_fork_cannot_commit_what_its_parent_began(tmp_path: Path) -> None:
     with standing_still(tmp_path / "log.db") as bus:
         transaction = bus.transaction()
