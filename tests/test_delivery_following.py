@@ -261,17 +261,19 @@ def test_a_wait_without_an_end_ends_when_the_event_is_settled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("timeout", "error", "why"),
+    ("timeout", "why"),
     [
-        (-1, ValueError, "at least 0 seconds, not -1"),
-        (float("nan"), ValueError, "at least 0 seconds, not nan"),
-        ("5", TypeError, "a number of seconds, or None for no end, not '5'"),
-        (True, TypeError, "a number of seconds, or None for no end, not True"),
+        (-1, "at least 0 seconds, not -1"),
+        (float("nan"), "at least 0 seconds, not nan"),
+        ("5", "a number of seconds, or None for no end, not '5'"),
+        (True, "a number of seconds, or None for no end, not True"),
     ],
 )
-def test_a_timeout_that_is_none_is_refused(timeout: Any, error: type[Exception], why: str) -> None:
+def test_a_timeout_that_is_none_is_refused(timeout: Any, why: str) -> None:
     with EventBus() as bus:
         bus.subscribe("stock", Counted, handler=Notes())
         receipt = bus.publish(Counted(1))
-        with pytest.raises(error, match=why):
+        with pytest.raises(EventBusError, match=why):
             bus.wait_for(receipt, "stock", timeout=timeout)
+        with pytest.raises(EventBusError, match=why):
+            bus.drain(timeout)

@@ -8,6 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from eventbus.asking import check_seconds
 from eventbus.clock import Deadline, from_iso
 from eventbus.delivery import sentence
 from eventbus.engine import Engine
@@ -133,7 +134,7 @@ class Following:
         return ""
 
     def _deadline(self, timeout: float | None) -> Deadline:
-        check_timeout(timeout)
+        check_seconds(timeout)
         return Deadline(self._engine.clock, math.inf if timeout is None else timeout)
 
     def _refuse_undelivered(self) -> None:
@@ -207,13 +208,3 @@ def _refuse_own(verb: str, name: str) -> None:
             f"{verb} was called by a handler of {name!r} itself, which would have to return first.",
             hint="Return, and let a handler of what it publishes go on: ctx.publish(...).",
         )
-
-
-def check_timeout(timeout: object) -> None:
-    """TypeError or ValueError unless it is a number of seconds, or None for no end."""
-    if timeout is None:
-        return
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise TypeError(f"timeout= is a number of seconds, or None for no end, not {timeout!r}.")
-    if not timeout >= 0:
-        raise ValueError(f"timeout= is at least 0 seconds, not {timeout!r}.")

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from eventbus.asking import check_text
 from eventbus.breaker import CLOSED, BreakerStatus
 from eventbus.bus.replaying import Replayed, replay
 from eventbus.bus.rewinding import After, preview, rewind
@@ -133,6 +134,7 @@ class Subscription:
 
     def pause(self, reason: str | None = None) -> None:
         """Deliver nothing to it until `resume`; nothing is lost. What its handler is doing is finished."""
+        check_text("reason", reason)
         self._set_state("pause", "paused", reason)
 
     def resume(self) -> None:

@@ -8,6 +8,8 @@ from typing import Literal
 
 import attrs
 
+from eventbus.asking import can_be_there
+
 DeliveryState = Literal["retrying", "held", "dead", "waiting"]
 
 _COLUMNS = "position, order_key, state, attempts, tries, due, error, since, payload"
@@ -138,6 +140,8 @@ def record_attempt(connection: sqlite3.Connection, subscription_id: int, attempt
 
 def one(connection: sqlite3.Connection, subscription_id: int, position: int) -> DeliveryRow | None:
     """The row of one delivery, if it has one."""
+    if not can_be_there(position):
+        return None
     found = connection.execute(_ONE, (subscription_id, position)).fetchone()
     return DeliveryRow(*found) if found else None
 
