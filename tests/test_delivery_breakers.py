@@ -126,6 +126,27 @@ def test_where_its_breaker_stands_is_told_by_the_subscription() -> None:
         assert mail.breaker == BreakerStatus("smtp", "closed", 0, None, None)
 
 
+@pytest.mark.parametrize("one_bus", [True, False])
+def test_breakers_of_one_name_and_other_settings_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, one_bus: bool
+) -> None:
+    clock = FakeClock()
+    with standing_still(tmp_path / "log.db", clock) as bus, standing_still(tmp_path / "log.db", clock) as other:
+        behind(bus, Downstream(), "mail", breaker=Breaker(failures=5, seconds=60, name="smtp"))
+        behind(bus, Downstream(), "letters", breaker=Breaker(failures=5, seconds=60, name="smtp"))
+        behind(bus, Downstream(), "stock", breaker=Breaker(failures=5))
+        bus.drain()
+        assert caplog.messages == []
+        behind(bus if one_bus else other, Downstream(), "sms", breaker=Breaker(failures=2, seconds=60, name="smtp"))
+        for each in (bus, other):
+            each.drain()
+            each.drain()
+    assert caplog.messages == [
+        "the breaker 'smtp' is Breaker(failures=5, seconds=60, on=(Exception)) for 'mail', but"
+        " Breaker(failures=2, seconds=60, on=(Exception)) for 'sms': give both the same settings, or another name"
+    ]
+
+
 def test_errors_that_do_not_count_leave_it_closed() -> None:
     notes = Notes(lambda event, ctx: Oops("no"))
     with standing_still() as bus:
