@@ -107,7 +107,7 @@ def test_leaving_the_block_lets_running_handlers_finish(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tried", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_does_not_finish_in_time_is_left_for_the_next_start_and_not_counted(
-    tmp_path: Path, stuck: Stuck, kind: str, tried: bool
+    tmp_path: Path, stuck: Stuck, kind: str, tried: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, how = tmp_path / "log.db", KINDS[kind](stuck)
     if tried:
@@ -118,6 +118,8 @@ def test_what_does_not_finish_in_time_is_left_for_the_next_start_and_not_counted
     bus.publish(Counted(2))
     assert stuck.started.wait(PATIENCE)
     elsewhere(lambda: bus.close(timeout=0.05))
+    assert "handlers still ran after" in caplog.text
+    assert "what they do is not recorded: 'stock'" in caplog.text
     expected = [2, 1] if tried else [1]
     assert tried_next(path, transactional=kind == "transactional") == expected
 
