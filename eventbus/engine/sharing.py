@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from eventbus.breaker import Breaker
-from eventbus.worker.work import Work
+if TYPE_CHECKING:
+    from eventbus.breaker import Breaker
+    from eventbus.worker.work import Work
 
 _log = logging.getLogger("eventbus.delivery")
 
