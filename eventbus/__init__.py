@@ -18,10 +18,10 @@ what stands to its left on its own floor; `tests/test_house.py` reads this plan 
     1 words    codecs, events, technical, handlers
                how a value is written down; event, envelope, receipt; what delivery tells of itself;
                what can be declared
-    0 ground   errors, later, clock, threads, retry, breaker, recurrence, placement, plugins, ordering, people
-               the tree of errors; what is loaded when it is first used; time and ids; threads of our own; when to
-               try again, and when not to ask; what recurs when; where a handler runs; what other distributions
-               add; who comes after whom; who acts
+    0 ground   errors, asking, later, clock, threads, retry, breaker, recurrence, placement, plugins, ordering, people
+               the tree of errors; what may be asked for; what is loaded when it is first used; time and ids;
+               threads of our own; when to try again, and when not to ask; what recurs when; where a handler runs;
+               what other distributions add; who comes after whom; who acts
 
 This file is the front door. It loads nothing: a name below is imported from its room when it is first used.
 """

@@ -5,6 +5,7 @@ The states are those of Michael Nygard, "Release It!" (2007): closed, open, half
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 import attrs
@@ -13,7 +14,7 @@ from eventbus.clock import waits_until
 from eventbus.errors import EventDefinitionError
 from eventbus.retry import RetryLater, is_exceptions, is_seconds, is_whole, leaves
 
-__all__ = ["CLOSED", "Admits", "Breaker", "Circuit", "CircuitState"]
+__all__ = ["CLOSED", "Admits", "Breaker", "BreakerStatus", "Circuit", "CircuitState"]
 
 CircuitState: TypeAlias = Literal["closed", "open", "half-open"]
 
@@ -100,6 +101,27 @@ class Circuit:
 
 
 CLOSED = Circuit()
+
+
+@attrs.frozen
+class BreakerStatus:
+    """Where a breaker stands, for whoever looks: "closed", "open", or "half-open" while one delivery finds out.
+
+    `failures`: how many in a row. `until`: when a delivery may find out, None while it is closed. `reason`: what the
+    last failure said that counted.
+    """
+
+    name: str
+    state: CircuitState
+    failures: int
+    until: datetime | None
+    reason: str | None
+
+    @classmethod
+    def of(cls, name: str, circuit: Circuit, now: float) -> BreakerStatus:
+        """That of a circuit, at `now` on the wall clock."""
+        until = None if circuit.until is None else datetime.fromtimestamp(circuit.due(now), UTC)
+        return cls(name, circuit.state, circuit.failures, until, circuit.reason)
 
 
 def _is_name(value: object) -> bool:

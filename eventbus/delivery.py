@@ -152,6 +152,12 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {message(error)}"
 
 
+def sentence(text: str) -> str:
+    """What somebody else's text says, as one sentence on one line: nothing in it can move a terminal's cursor."""
+    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text.strip())
+    return shown if shown.endswith((".", "!", "?")) else f"{shown}."
+
+
 def _said(say: Callable[[], str], what: str) -> str:
     try:
         return _storable(say())

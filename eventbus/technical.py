@@ -252,11 +252,16 @@ class SubscriptionChanged:
 
 @event(name="eventbus.DeadLettersAlert", kind="technical")
 class DeadLettersAlert:
-    """A subscription's dead letters have crossed a threshold: how many there are, and since when the `oldest`."""
+    """A subscription's dead letters have crossed a threshold: how many there are, and since when the `oldest`.
+
+    `crossed` says which, that of "count" or of "age"; `threshold` is what `alert` was given for it (age: seconds).
+    """
 
     subscription: str
     count: int
     oldest: str
+    crossed: Literal["count", "age"]
+    threshold: float
 
 
 @event(name="eventbus.SequenceGap", kind="technical")

@@ -269,6 +269,31 @@ def test_an_alert_is_told_when_one_grows_old_until_it_is_closed() -> None:
     assert told == ["2026-01-01T00:00:00.000000Z"]
 
 
+def test_an_alert_says_which_threshold_was_crossed() -> None:
+    clock, told = FakeClock(), list[tuple[str, float]]()
+    with stuck(standing_still(clock=clock), failing(), Counted(1)) as bus:
+        bus.on(DeadLettersAlert, handler=lambda alert: told.append((alert.crossed, alert.threshold)))
+        bus.dead_letters.alert(count=1, age=60)
+        bus.dead_letters.alert(count=9, age=30.5)
+        for _ in range(4):
+            clock.advance(20)
+            bus.drain()
+    assert told == [("count", 1), ("age", 30.5)]
+
+
+def test_an_alert_of_a_name_that_nobody_has_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    with stuck(standing_still(clock=clock), failing(), Counted(1)) as bus:
+        for name in ("stock", "later", "typo", "eventbus.outbox"):
+            bus.dead_letters.alert(count=1, subscription=name)
+        bus.subscribe("later", Counted, handler=failing())
+        for _ in range(3):
+            bus.drain()
+            clock.advance(1)
+    told = [record.getMessage() for record in caplog.records if record.name == "eventbus.dead_letters"]
+    assert told == ["an alert waits for 'typo', of which this log knows nothing"]
+
+
 @pytest.mark.parametrize("threshold", [{}, {"count": 0}, {"count": True}, {"age": 0}, {"age": "1h"}])
 def test_an_alert_without_a_threshold_is_refused(threshold: Any) -> None:
     with standing_still() as bus, pytest.raises(EventBusError):

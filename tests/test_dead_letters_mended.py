@@ -23,7 +23,7 @@ from delivery_stage import (
     stuck,
 )
 
-from eventbus import Projection, Table, Transaction, event, handles
+from eventbus import Envelope, Projection, Table, Transaction, event, handles
 from eventbus.errors import EventBusError, InvalidEvent, UnknownEvent
 from eventbus.technical import DeadLetterDiscarded, DeadLetterEdited, DeadLetterRetried
 
@@ -46,6 +46,20 @@ def test_an_edit_is_what_the_handler_is_given_and_the_log_keeps_the_event(payloa
         assert before is not None
         assert after is not None
         assert after.payload == before.payload
+
+
+def test_an_edit_keeps_its_order_key_whatever_the_new_payload_says() -> None:
+    def by_order(envelope: Envelope) -> str:
+        return str(envelope.event.order_id)
+
+    notes = Notes(only(1))
+    with stuck(standing_still(), notes, Placed("a", 1), Placed("a", 2), Placed("b", 3), order_by=by_order) as bus:
+        bus.dead_letters.edit(1, Placed("b", 9), reason="the wrong order")
+        bus.dead_letters.retry(1)
+        (first,) = bus.query("SELECT order_key FROM eventbus_deliveries WHERE position = 1")
+        assert first == {"order_key": "a"}
+        bus.drain()
+        assert notes.numbers[-2:] == [9, 2]
 
 
 def test_an_edit_lasts_until_the_delivery_is_settled() -> None:

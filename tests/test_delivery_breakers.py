@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cli_stage import run
 from delivery_stage import Counted, Notes, Oops, Placed, accounted, standing_still
 
 from eventbus import Breaker, EventBus, EventDefinitionError, Retry
+from eventbus.breaker import BreakerStatus
 from eventbus.clock import iso
 from eventbus.retry import fixed
 from eventbus.technical import CircuitClosed, CircuitOpened
@@ -106,6 +108,45 @@ def test_subscriptions_share_a_breaker_by_its_name() -> None:
         assert bus.drain() == 10
 
 
+def test_where_its_breaker_stands_is_told_by_the_subscription() -> None:
+    clock, downstream = FakeClock(), Downstream()
+    with behind(standing_still(clock=clock), downstream, breaker=evolve(BREAKER, name="smtp")) as bus:
+        bus.subscribe("stock", Counted, handler=Notes())
+        mail = bus.subscriptions["mail"]
+        assert bus.subscriptions["stock"].breaker is None
+        assert mail.breaker == BreakerStatus("smtp", "closed", 0, None, None)
+        bus.publish_many([Counted(number) for number in range(5)])
+        bus.drain()
+        until = datetime.fromtimestamp(clock.time() + 30, UTC)
+        assert mail.breaker == BreakerStatus("smtp", "open", 3, until, "ConnectionError: it is away")
+        assert (mail.state, mail.reason) == ("active", None)
+        clock.advance(30)
+        downstream.away = False
+        bus.drain()
+        assert mail.breaker == BreakerStatus("smtp", "closed", 0, None, None)
+
+
+@pytest.mark.parametrize("one_bus", [True, False])
+def test_breakers_of_one_name_and_other_settings_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, one_bus: bool
+) -> None:
+    clock = FakeClock()
+    with standing_still(tmp_path / "log.db", clock) as bus, standing_still(tmp_path / "log.db", clock) as other:
+        behind(bus, Downstream(), "mail", breaker=Breaker(failures=5, seconds=60, name="smtp"))
+        behind(bus, Downstream(), "letters", breaker=Breaker(failures=5, seconds=60, name="smtp"))
+        behind(bus, Downstream(), "stock", breaker=Breaker(failures=5))
+        bus.drain()
+        assert caplog.messages == []
+        behind(bus if one_bus else other, Downstream(), "sms", breaker=Breaker(failures=2, seconds=60, name="smtp"))
+        for each in (bus, other):
+            each.drain()
+            each.drain()
+    assert caplog.messages == [
+        "the breaker 'smtp' is Breaker(failures=5, seconds=60, on=(Exception)) for 'mail', but"
+        " Breaker(failures=2, seconds=60, on=(Exception)) for 'sms': give both the same settings, or another name"
+    ]
+
+
 def test_errors_that_do_not_count_leave_it_closed() -> None:
     notes = Notes(lambda event, ctx: Oops("no"))
     with standing_still() as bus:
@@ -123,6 +164,18 @@ def test_other_subscriptions_go_on() -> None:
         bus.publish_many([Counted(number) for number in range(10)])
         bus.drain()
         assert notes.numbers == list(range(10))
+
+
+def test_what_it_logs_when_it_opens_moves_no_cursor(caplog: pytest.LogCaptureFixture) -> None:
+    def away(counted: Counted) -> None:
+        raise ConnectionError("away \x1b[31m")
+
+    with standing_still() as bus:
+        bus.subscribe("mail", Counted, handler=away, breaker=evolve(BREAKER, failures=1))
+        bus.publish(Counted(1))
+        bus.drain()
+    (told,) = [record.message for record in caplog.records if "is open until" in record.message]
+    assert told.endswith(r"'ConnectionError: away \x1b[31m'")
 
 
 def test_it_tells_when_it_opens_and_closes() -> None:

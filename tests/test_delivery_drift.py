@@ -257,7 +257,7 @@ def test_a_paused_subscription_loses_nothing(tmp_path: Path) -> None:
         bus.publish(Moved(2))
         assert bus.drain() == 0
         assert bus.subscriptions["stock"].state == "paused"
-        assert bus.subscriptions["stock"].row.state_reason == "an audit"
+        assert bus.subscriptions["stock"].reason == "an audit"
     with standing_still(path) as bus:
         bus.subscribe("stock", Moved, handler=notes)
         assert bus.drain() == 0

@@ -219,6 +219,14 @@ def test_with_dead_a_gap_becomes_a_dead_letter(bus: EventBus, clock: FakeClock) 
     assert len(bus.dead_letters.list()) == 1
 
 
+def test_a_gap_is_logged_without_a_traceback(bus: EventBus, clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+    send(bus, 2, **DEAD)
+    after(bus, clock, 10)
+    (told,) = [record for record in caplog.records if record.name == "eventbus.delivery"]
+    assert (told.levelname, told.exc_info) == ("ERROR", None)
+    assert "is missing; 1 event waits" in told.getMessage()
+
+
 def test_to_retry_it_is_to_look_again(bus: EventBus, clock: FakeClock) -> None:
     send(bus, 2, **DEAD)
     after(bus, clock, 10)

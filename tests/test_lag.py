@@ -34,6 +34,17 @@ def test_lag_and_the_last_error_are_told() -> None:
         assert (stock.lag.events, stock.lag.seconds) == (0, 0.0), "they wait for a person"
 
 
+def test_the_last_error_is_that_of_the_last_event_that_failed_in_a_round() -> None:
+    def failing_with_its_number(placed: Placed) -> None:
+        raise ValueError(placed.number)
+
+    with standing_still() as bus:
+        bus.subscribe(NAME, Placed, handler=failing_with_its_number, retry=Retry(attempts=1), order_by=None)
+        bus.publish_many([Placed("a", number) for number in range(5)])
+        bus.drain()
+        assert bus.subscriptions[NAME].last_error == "ValueError: 4"
+
+
 def test_events_that_do_not_concern_it_are_no_lag() -> None:
     with standing_still() as bus:
         bus.subscribe(NAME, Counted, handler=Notes())

@@ -24,7 +24,7 @@ ROW = SubscriptionRow(1, "stock", 1, "subscription", 1, "active", None, 0, 0, 0,
 class Stub:
     """A handler as a lane sees it."""
 
-    kind, via, tables, synced = "plain", None, None, True
+    kind, via, tables, synced, is_own = "plain", None, None, True, False
     concurrency, batch, timeout, breaker = 1, None, None, None
 
     def __init__(self, key_of: Callable[[Envelope], str | None] | None, retry: Retry | None = None) -> None:

@@ -261,6 +261,12 @@ def test_a_file_that_is_not_there_is_refused_and_not_made(bus: EventBus, tmp_pat
     assert not (tmp_path / "typo.db").exists()
 
 
+def test_a_folder_is_called_one(bus: EventBus, tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="this is a folder") as caught:
+        bus.outbox(tmp_path)
+    assert caught.value.path == str(tmp_path)
+
+
 def test_a_file_that_is_no_database_is_refused(bus: EventBus, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no database " * 1000)
     with pytest.raises(NotAnEventLog, match="not a SQLite database"):

@@ -107,6 +107,21 @@ def test_a_row_that_is_refused_is_a_dead_letter_and_those_around_it_are_moved(
     assert bus.log.head == before
 
 
+def test_what_is_refused_is_said_without_claiming_that_nothing_is_kept_and_without_a_traceback(
+    bus: EventBus, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    insert(path, payload("oops"))
+    bus.drain()
+    (letter,) = bus.dead_letters.list()
+    found = bus.dead_letters.get(letter)
+    assert found is not None
+    assert "Nothing was stored" not in f"{found.error} {found.failures}"
+    (told,) = [record for record in caplog.records if record.name == "eventbus.delivery"]
+    assert told.levelname == "ERROR"
+    assert told.exc_info is None
+    assert told.getMessage().endswith(f"is dead after attempt 1: {letter.error!r}")
+
+
 def test_what_stands_for_a_row_says_all_that_was_in_it(bus: EventBus, path: Path) -> None:
     said = {"version": 3, "stream": "s", "id": "id-1", "correlation_id": "c", "causation_id": "d", "created_at": "then"}
     insert(path, payload('{"order_id": 7}', metadata='{"user": "ada"}', **said))

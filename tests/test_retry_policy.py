@@ -194,7 +194,7 @@ def test_a_pause_stops_the_subscription_with_the_failing_delivery_first(how: dic
     assert set(story.notes.numbers) == {1, 2}
     stock = story.bus.subscriptions["stock"]
     assert stock.state == "paused"
-    assert "Misconfigured: no key" in (stock.row.state_reason or "")
+    assert "Misconfigured: no key" in (stock.reason or "")
     assert story.heard() == ["SubscriptionPaused"]
     story.bus.publish(Counted(4))
     story.clock.advance(1000)
@@ -203,6 +203,7 @@ def test_a_pause_stops_the_subscription_with_the_failing_delivery_first(how: dic
     story.errors.clear()
     story.notes.events.clear()
     stock.resume()
+    assert stock.reason is None
     assert story.bus.drain() == 3
     assert story.notes.numbers == [2, 3, 4]
     assert story.notes.attempts[-3:] == [1, 1, 1]  # the pause used up none

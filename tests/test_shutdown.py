@@ -107,7 +107,7 @@ def test_leaving_the_block_lets_running_handlers_finish(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tried", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_does_not_finish_in_time_is_left_for_the_next_start_and_not_counted(
-    tmp_path: Path, stuck: Stuck, kind: str, tried: bool
+    tmp_path: Path, stuck: Stuck, kind: str, tried: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     path, how = tmp_path / "log.db", KINDS[kind](stuck)
     if tried:
@@ -118,6 +118,8 @@ def test_what_does_not_finish_in_time_is_left_for_the_next_start_and_not_counted
     bus.publish(Counted(2))
     assert stuck.started.wait(PATIENCE)
     elsewhere(lambda: bus.close(timeout=0.05))
+    assert "handlers still ran after" in caplog.text
+    assert "what they do is not recorded: 'stock'" in caplog.text
     expected = [2, 1] if tried else [1]
     assert tried_next(path, transactional=kind == "transactional") == expected
 
@@ -321,6 +323,31 @@ def test_a_fork_is_told_so_whatever_state_the_bus_is_in(tmp_path: Path, state: s
         if tx is not None:
             tx.publish(Counted(1))
     assert in_a_fork(bus.close) == ["nothing"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("transactional", [False, True])
+def test_a_fork_inside_a_handler_is_told_so_too(tmp_path: Path, transactional: bool) -> None:
+    own = tmp_path / "own.db"
+
+    def of_its_own() -> None:
+        with EventBus(own) as bus:
+            bus.publish(Counted(1))
+            bus.drain()
+
+    def forking(counted: Counted) -> None:
+        told.append(in_a_fork(*(lambda call=call: call(bus) for call in VERBS.values())))
+        told.append(in_a_fork(bus.close, lambda: bus.__exit__(None, None, None)))
+        told.append(in_a_fork(of_its_own))
+
+    told: list[list[str]] = []
+    with EventBus(tmp_path / "log.db", delivery="manual") as bus:
+        bus.subscribe("stock", Counted, handler=forking, transactional=transactional)
+        receipt = bus.publish(Counted(0))
+        assert bus.drain() == 1
+        assert bus.status(receipt)["stock"] == "handled"
+    assert set(told[0]) == {ForkedBus.__name__}
+    assert told[1:] == [["nothing", "nothing"], ["nothing"]]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

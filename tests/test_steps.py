@@ -337,7 +337,11 @@ def test_steps_that_wait_for_a_transaction_leave_it_a_thread_to_end_on(tmp_path:
 def test_the_context_of_the_testing_kit_runs_steps_and_notes_them(provider: Provider) -> None:
     ctx = context(Placed("1"))
     assert ctx.step("charge", provider.charge) == THE_CHARGE
-    assert asyncio.run(ctx.step("again", provider.charge_async)) == THE_CHARGE
+
+    async def again() -> Charge:
+        return await ctx.step("again", provider.charge_async)
+
+    assert asyncio.run(again()) == THE_CHARGE
     assert ctx.steps == {"charge": THE_CHARGE, "again": THE_CHARGE}
 
 
@@ -347,6 +351,8 @@ def test_the_context_of_the_testing_kit_refuses_what_a_bus_refuses(provider: Pro
         ctx.step("charge", provider.untyped, (1, 2))
     with pytest.raises(EventDefinitionError, match="used already"):
         ctx.step("charge", provider.untyped)
+    with pytest.raises(EventDefinitionError, match="nothing can await it here"):
+        ctx.step("async", provider.charge_async)
     transaction = Transaction.__new__(Transaction)
     with pytest.raises(EventBusError, match="A transactional handler has no steps"):
         context(Placed("1"), transaction=transaction).step("charge", provider.untyped)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import queue
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from bus_stage import PATIENCE, elsewhere
 from delivery_stage import Oops, Placed, standing_still
 from step_stage import THE_CHARGE, Charge, Provider, Stage
 
@@ -162,6 +165,53 @@ def test_a_step_that_could_not_be_kept_is_refused_before_it_runs(
     assert "EventDefinitionError" in stage.error
     assert why in stage.error
     assert stage.steps == []
+
+
+def test_an_async_step_of_a_plain_handler_is_refused_at_the_call(stage: Stage, provider: Provider) -> None:
+    went_on: list[Any] = []
+
+    def handler(placed: Placed, ctx: Context) -> None:
+        went_on.append(ctx.step("charge", provider.charge_async))
+
+    stage.subscribe(handler)
+    stage.attempt()
+    assert "The step 'charge' was not run: step_stage:Provider.charge_async is async" in stage.error
+    assert (went_on, provider.calls, stage.steps) == ([], 0, [])
+
+
+def test_an_async_step_can_be_awaited_in_a_loop_that_a_plain_handler_runs(stage: Stage, provider: Provider) -> None:
+    async def charge(ctx: Context) -> Charge:
+        return await ctx.step("charge", provider.charge_async)
+
+    results: list[Charge] = []
+    stage.subscribe(lambda placed, ctx: results.append(asyncio.run(charge(ctx))))
+    elsewhere(stage.attempt)
+    assert (results, provider.calls) == ([THE_CHARGE], 1)
+
+
+@pytest.mark.parametrize("as_task", [False, True])
+def test_an_attempt_whose_handler_did_not_await_a_step_fails(stage: Stage, provider: Provider, as_task: bool) -> None:
+    async def handler(placed: Placed, ctx: Context) -> None:
+        left = ctx.step("charge", provider.charge_async)
+        if as_task:
+            asyncio.ensure_future(left).add_done_callback(ended.put)
+
+    ended: queue.SimpleQueue[asyncio.Future[Any]] = queue.SimpleQueue()
+    stage.subscribe(handler)
+    elsewhere(stage.attempt)
+    assert "The step 'charge' was not run: the handler returned without awaiting it." in stage.error
+    assert (provider.calls, stage.steps) == (0, [])
+    if as_task:  # it ended without having run
+        assert isinstance(ended.get(timeout=PATIENCE).exception(), RuntimeError)
+
+
+def test_a_replayed_handler_that_does_not_await_a_step_is_told(stage: Stage, provider: Provider) -> None:
+    async def handler(placed: Placed, ctx: Context) -> None:
+        ctx.step("charge", provider.charge_async)
+
+    stage.subscribe(handler)
+    (replayed,) = elsewhere(lambda: list(stage.bus.subscriptions["charges"].replay(stage.bus.log.read())))
+    assert "without awaiting it" in str(replayed.error)
 
 
 def test_a_name_is_used_once_in_an_attempt(stage: Stage, provider: Provider) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from eventbus.asking import check_seconds
 from eventbus.bus import engines
 from eventbus.bus.declaring import Declared
 from eventbus.clock import Deadline
@@ -286,6 +287,7 @@ class Attachment:
 
     def drain(self, timeout: float | None) -> int:
         """Handle all that is due, and raise what scheduled live handlers raised."""
+        check_seconds(timeout)
         if handled_here():
             raise WouldDeadlock("drain was called by a handler, which it would wait for.", hint="Publish and return.")
         engine = self.engine()

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from eventbus.bus.following import check_timeout
+from eventbus.asking import check_seconds
 from eventbus.bus.judging import State, Undone, Verdict
 from eventbus.bus.transacting import refuse_on_a_loop
 from eventbus.engine import Engine
@@ -96,7 +96,7 @@ class Optimistic:
         What is called on the bus's own thread has run by then. Raises WaitTimeout, and WouldDeadlock on a loop.
         """
         refuse_on_a_loop("wait", "await asyncio.to_thread(change.wait)")
-        check_timeout(timeout)
+        check_seconds(timeout)
         if self._change.engine is not None and self._change.engine.is_telling_here:
             raise WouldDeadlock("wait was called by a live handler, and waits for its end.", hint="Use confirm=.")
         if not self._change.over.wait(timeout):

@@ -8,7 +8,9 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from eventbus.asking import check_seconds
 from eventbus.clock import Deadline, from_iso
+from eventbus.delivery import sentence
 from eventbus.engine import Engine
 from eventbus.errors import EventBusError, WaitTimeout, WouldDeadlock
 from eventbus.events import Receipt
@@ -115,8 +117,10 @@ class Following:
 
     def _late(self, which: str | int | Receipt, name: str, status: DeliveryStatus, timeout: float) -> WaitTimeout:
         position = which.position if isinstance(which, Receipt) else which
-        hint = f"It is {status}" + (f", last error: {status.error}." if status.error else ".")
-        return WaitTimeout(f"Event {position} was not handled by {name!r}", timeout, f"{hint} {self._standing(name)}")
+        hint = sentence(f"It is {status}, last error: {status.error}" if status.error else f"It is {status}")
+        standing = self._standing(name)
+        hint = f"{hint} {standing}" if standing else hint
+        return WaitTimeout(f"Event {position} was not handled by {name!r}", timeout, hint)
 
     def _standing(self, name: str) -> str:
         """Why a subscription does not go on, if that is known, and what to do."""
@@ -125,7 +129,7 @@ class Following:
             owner = subscriptions.owner(connection, rows[-1].id) if rows else None
         if rows and rows[-1].state in subscriptions.STANDING:
             reason = rows[-1].state_reason
-            return f"The subscription is {rows[-1].state}" + (f": {reason}." if reason else "; resume() it.")
+            return sentence(f"The subscription is {rows[-1].state}" + (f": {reason}" if reason else "; resume() it"))
         if rows and self._engine.definitions.owner(rows[-1].id) is None:
             return self._undelivered(rows[-1].id, owner)
         return ""
@@ -141,7 +145,7 @@ class Following:
         return ""
 
     def _deadline(self, timeout: float | None) -> Deadline:
-        check_timeout(timeout)
+        check_seconds(timeout)
         return Deadline(self._engine.clock, math.inf if timeout is None else timeout)
 
     def _refuse_undelivered(self) -> None:
@@ -215,13 +219,3 @@ def _refuse_own(verb: str, name: str) -> None:
             f"{verb} was called by a handler of {name!r} itself, which would have to return first.",
             hint="Return, and let a handler of what it publishes go on: ctx.publish(...).",
         )
-
-
-def check_timeout(timeout: object) -> None:
-    """TypeError or ValueError unless it is a number of seconds, or None for no end."""
-    if timeout is None:
-        return
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise TypeError(f"timeout= is a number of seconds, or None for no end, not {timeout!r}.")
-    if not timeout >= 0:
-        raise ValueError(f"timeout= is at least 0 seconds, not {timeout!r}.")

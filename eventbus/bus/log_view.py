@@ -8,6 +8,7 @@ from typing import cast
 
 import attrs
 
+from eventbus.asking import check_text, check_whole
 from eventbus.clock import iso
 from eventbus.engine import Engine
 from eventbus.errors import EventBusError
@@ -53,11 +54,11 @@ class LogView:
         stands for its name: events of all versions are read, for `envelope.version` to tell apart.
         `since`: an aware datetime. Pages are read as they are needed; nothing stays locked in between.
         """
-        _check_number("after", after)
+        check_whole("after", after)
         for name, number in (("until", until), ("limit", limit)):
             if number is not None:
-                _check_number(name, number)
-        _check_stream(stream)
+                check_whole(name, number)
+        check_text("stream", stream)
         matches = _matches(types)
         selection = Selection(after, until, stream, None, _since(since), backward)
         return self._pages(selection, matches, limit)
@@ -107,16 +108,6 @@ def _matches(types: object) -> list[Match] | None:
 def _check_which(which: object) -> None:
     if isinstance(which, bool) or not isinstance(which, str | int):
         raise EventBusError(f"get takes an event's id or position, not {which!r}.")
-
-
-def _check_number(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise EventBusError(f"{name}= is a whole number of at least 0, not {value!r}.")
-
-
-def _check_stream(stream: object) -> None:
-    if stream is not None and not isinstance(stream, str):
-        raise EventBusError(f"stream= is the name of a stream, not {stream!r}.")
 
 
 def _since(since: object) -> str | None:

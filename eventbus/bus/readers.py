@@ -7,6 +7,8 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from eventbus.asking import check_text
+from eventbus.breaker import CLOSED, BreakerStatus
 from eventbus.bus.pausing import change
 from eventbus.bus.replaying import Replayed, replay
 from eventbus.bus.rewinding import After, preview, rewind
@@ -18,7 +20,7 @@ from eventbus.events import Envelope
 from eventbus.outbox import SUBSCRIPTION as REFUSED_ROWS
 from eventbus.projections import Projection
 from eventbus.projections.rebuilding import Progress, Rebuilds
-from eventbus.store import deliveries, subscriptions, viewing
+from eventbus.store import breakers, deliveries, subscriptions, viewing
 from eventbus.store.append import Draft
 from eventbus.store.deliveries import DeliveryState
 from eventbus.store.rewinding import Rewind
@@ -105,6 +107,20 @@ class Subscription:
             return deliveries.last_error(connection, (self._engine.definitions.successor(connection, row) or row).id)
 
     @property
+    def reason(self) -> str | None:
+        """Why it is paused, or "failed", where that is known; None while it is neither."""
+        row = self.row
+        return row.state_reason if row.state in subscriptions.STANDING else None
+
+    @property
+    def breaker(self) -> BreakerStatus | None:
+        """Where its circuit breaker stands; None if it has none. An open one leaves `state` as it is."""
+        with self._engine.storage.reading() as connection:
+            name = self._shown(connection).breaker
+            circuit = None if name is None else breakers.one(connection, name)
+        return None if name is None else BreakerStatus.of(name, circuit or CLOSED, self._engine.clock.time())
+
+    @property
     def cursor(self) -> int:
         """Up to this position everything is handled, or has a delivery that is retrying, held or dead."""
         return self.row.cursor
@@ -122,6 +138,7 @@ class Subscription:
 
         It is recorded with `who` (the user of this machine unless told) and `reason`. False if it was so already.
         """
+        check_text("reason", reason)
         refuse_in_transaction(self._engine, "pause", AFTERWARDS)
         return change(self._engine, self._shown, "paused", self._draft, who=who, reason=reason)
 

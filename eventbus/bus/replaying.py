@@ -11,7 +11,7 @@ import attrs
 from eventbus.bus.catching import caught
 from eventbus.engine import Engine
 from eventbus.events import Envelope
-from eventbus.handlers import Context, Steps, handling
+from eventbus.handlers import Context, Steps, handling, returned
 from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.store.transaction import Transaction, open_transaction
 from eventbus.worker.matching import Matching
@@ -61,6 +61,7 @@ def _run(engine: Engine, row: SubscriptionRow, work: Work, envelope: Envelope, p
         result = work.call(_given(work, envelope), context)
         if inspect.iscoroutine(result):
             engine.loop.spawn(result).result()
+        returned(context)
     finally:
         handling.reset(tokens[0])
         caught.reset(tokens[1])

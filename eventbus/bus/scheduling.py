@@ -13,7 +13,7 @@ from eventbus.errors import EventDefinitionError
 from eventbus.handlers import CatchUp, Registration, ScheduleDeclaration, check_catch_up
 from eventbus.schedules import Factory, Schedule, Schedules
 from eventbus.schedules.adding import add_event, due_time, replayed
-from eventbus.schedules.timetable import refuse_other
+from eventbus.schedules.timetable import refuse_other, warn_of_other_times
 from eventbus.store.drafter import Drafter
 
 
@@ -38,6 +38,8 @@ class Scheduling:
                 refuse_other(other, factory)
             if self._engine is not None:
                 self._engine.timetable.declare(factory)
+            else:
+                warn_of_other_times(others, factory)
             self._factories.append(factory)
             for other in others:
                 self._remove(other)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from typing import Literal
 
 import attrs
 
 from eventbus import technical
+from eventbus.asking import check_text
 from eventbus.clock import iso
 from eventbus.errors import EventBusError
 from eventbus.handlers import Registration
 from eventbus.store import letters, subscriptions
 from eventbus.store.storage import Storage
+
+_log = logging.getLogger("eventbus.dead_letters")
 
 EVERY = 1.0  # seconds between two looks
 
@@ -22,6 +27,7 @@ class _Alert:
     age: float | None
     subscription: str | None
     crossed: set[str] = attrs.field(factory=set[str])  # the subscriptions that it was told of
+    was_looked_at: bool = False
 
 
 class Alerts:
@@ -35,6 +41,7 @@ class Alerts:
     def add(self, *, count: int | None, age: float | None, subscription: str | None) -> Registration:
         """Tell of it when a subscription has `count` dead letters, or one that went wrong `age` seconds ago."""
         _check(count, age)
+        check_text("subscription", subscription)
         alert = _Alert(count, age, subscription)
         self._alerts.append(alert)
         self._next = 0.0
@@ -52,16 +59,28 @@ class Alerts:
         return False
 
     def _judge(self, alert: _Alert, piles: list[tuple[str, int, str | None]]) -> None:
+        self._warn_once(alert, {name for name, _, _ in piles})
         then = None if alert.age is None else iso(self._storage.clock.time() - alert.age)
         for name, count, oldest in piles:
             if alert.subscription not in (None, name):
                 continue
-            many = alert.count is not None and count >= alert.count
-            if not many and not (then is not None and oldest is not None and oldest <= then):
+            crossed: tuple[Literal["count", "age"], float] | None = None
+            if alert.count is not None and count >= alert.count:
+                crossed = ("count", alert.count)
+            elif alert.age is not None and then is not None and oldest is not None and oldest <= then:
+                crossed = ("age", alert.age)
+            if crossed is None:
                 alert.crossed.discard(name)
             elif name not in alert.crossed:
                 alert.crossed.add(name)
-                self._emit(technical.DeadLettersAlert(name, count, oldest or ""))
+                self._emit(technical.DeadLettersAlert(name, count, oldest or "", *crossed))
+
+    def _warn_once(self, alert: _Alert, known: set[str]) -> None:
+        """Of a name that nobody has; the bus's own subscriptions are made when there is something to ask."""
+        name, was_looked_at = alert.subscription, alert.was_looked_at
+        alert.was_looked_at = True
+        if name is not None and name not in known and not name.startswith("eventbus.") and not was_looked_at:
+            _log.warning("an alert waits for %r, of which this log knows nothing", name)
 
 
 def _check(count: object, age: object) -> None:

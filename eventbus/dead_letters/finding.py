@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
+from eventbus.asking import check_text, check_whole
 from eventbus.clock import from_iso, iso
 from eventbus.dead_letters.letter import DeadLetter, Filters, Found, Which
 from eventbus.errors import EventBusError
-from eventbus.events import Envelope, event_type
+from eventbus.events import Envelope, Receipt, event_type
 from eventbus.store import deliveries, letters, reading, subscriptions, viewing
 from eventbus.store.deliveries import DeliveryRow
 from eventbus.store.letters import Wanted
@@ -34,7 +35,8 @@ class Finder:
 
     def chosen(self, connection: sqlite3.Connection, which: tuple[Which, ...], filters: Filters, limit: int) -> Chosen:
         """Those named in `which`, or those that the filters mean; by subscription and position, at most `limit`."""
-        _check_limit(limit)
+        check_whole("limit", limit)
+        _check_filters(filters)
         rows = self.rows(connection, filters)
         found: Chosen = []
         if which:
@@ -67,7 +69,7 @@ class Finder:
         """The dead letters of one event."""
         if isinstance(which, DeadLetter):
             rows = [row for row in rows if row.name == which.subscription]
-        position = which if isinstance(which, str | int) else which.position
+        position = which if isinstance(which, str | int) else _place(which)
         if isinstance(position, str):
             event = reading.one(connection, position)
             position = event[0] if event is not None else 0
@@ -107,11 +109,9 @@ class Finder:
 
 
 def _wanted(connection: sqlite3.Connection, filters: Filters) -> Wanted:
-    error, named = filters.get("error"), filters.get("type")
-    several = [] if named is None else [named] if isinstance(named, str | type) else list(named)
-    names = [each if isinstance(each, str) else event_type(each).name for each in several]
+    error = filters.get("error")
     return Wanted(
-        type_ids=viewing.type_ids(connection, names),
+        type_ids=viewing.type_ids(connection, _types(filters.get("type"))),
         error=error.__name__ if isinstance(error, type) else error,
         since=_moment("since", filters.get("since")),
         until=_moment("until", filters.get("until")),
@@ -119,9 +119,39 @@ def _wanted(connection: sqlite3.Connection, filters: Filters) -> Wanted:
     )
 
 
-def _check_limit(limit: object) -> None:
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-        raise EventBusError(f"limit= is a whole number of at least 0, not {limit!r}.")
+def _check_filters(filters: Filters) -> None:
+    """TypeError for a filter that there is not: it would let everything through. EventBusError for what is none."""
+    for name in filters:
+        if name not in Filters.__annotations__:
+            raise TypeError(
+                f"There is no filter {name!r} of dead letters; there are: {', '.join(Filters.__annotations__)}."
+            )
+    check_text("subscription", filters.get("subscription"))
+    check_text("text", filters.get("text"))
+    error = filters.get("error")
+    if not isinstance(error, type):
+        check_text("error", error)
+
+
+def _types(named: object) -> list[str]:
+    """The names and patterns that `type=` means."""
+    several = isinstance(named, list | tuple | set | frozenset)
+    wanted = list(cast("Iterable[object]", named)) if several else [] if named is None else [named]
+    names: list[str] = []
+    for each in wanted:
+        if isinstance(each, str):
+            names.append(each)
+        elif isinstance(each, type):
+            names.append(event_type(cast("type[object]", each)).name)
+        else:
+            raise EventBusError(f"type= takes event classes, names and patterns, not {each!r}.")
+    return names
+
+
+def _place(which: object) -> int:
+    if not isinstance(which, DeadLetter | Receipt):
+        raise EventBusError(f"A dead letter is named by its event's id or position, or a receipt, not {which!r}.")
+    return which.position
 
 
 def _moment(name: str, value: object) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from eventbus.clock import Clock, iso
+from eventbus.engine.sharing import warn_of_other_settings
 from eventbus.errors import EventBusError, EventDefinitionError
 from eventbus.store.storage import Storage
 
@@ -155,6 +156,7 @@ class Definitions:
                 if definition not in self._waiting:
                     continue
                 self._waiting.remove(definition)
+                warn_of_other_settings(definition.name, rows.values(), self._recorded)
                 self._recorded.append((definition, rows))
                 for row_id, work in rows.items():
                     self._owners[row_id] = definition

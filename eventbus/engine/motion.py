@@ -60,12 +60,13 @@ class Motion:
     def stop(self, deadline: Deadline) -> None:
         """Finish what runs; what is not done by the deadline is left for the next start."""
         try:
-            finished = self.pump.stop(deadline)
+            left = self.pump.stop(deadline)
         except Exception as error:  # nothing is lost: what is not recorded is done again, by whoever comes next
             _log.warning("what was handled last is not recorded, or its claim not given back: %s", error)
             return
-        if not finished:
-            _log.warning("some handlers still ran after %g s; what they do is not recorded", deadline.seconds)
+        if left:
+            told = ", ".join(left)
+            _log.warning("handlers still ran after %g s; what they do is not recorded: %s", deadline.seconds, told)
 
     def close(self) -> None:
         """Be woken no more."""

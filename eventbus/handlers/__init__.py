@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventbus.handlers.callee import Callee, identity, inspect_handler, qualified_name
-from eventbus.handlers.context import Context, handling
+from eventbus.handlers.callee import Callee, identity, inspect_handler, lasting_name, qualified_name
+from eventbus.handlers.context import Context, handling, returned
 from eventbus.handlers.declarations import LiveDeclaration, OrderBy, Refused, Target, weakly
 from eventbus.handlers.handlers import Handlers
 from eventbus.handlers.registration import Registration
@@ -52,6 +52,8 @@ __all__ = [
     "handling",
     "identity",
     "inspect_handler",
+    "lasting_name",
     "qualified_name",
+    "returned",
     "weakly",
 ]

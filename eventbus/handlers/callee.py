@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -13,6 +14,8 @@ from eventbus.errors import EventDefinitionError
 
 if TYPE_CHECKING:
     from eventbus.handlers.context import Context
+
+_STARTED = ("__main__", "__mp_main__")  # how a program calls itself, and a child that multiprocessing spawned from it
 
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -71,6 +74,28 @@ def qualified_name(function: object) -> str:
     named = function if hasattr(function, "__qualname__") else type(function)
     # A method of a built-in object, such as a list's append, belongs to no module.
     return f"{getattr(named, '__module__', None) or 'builtins'}:{getattr(named, '__qualname__', repr(named))}"
+
+
+def lasting_name(function: object) -> str:
+    """The qualified name, with the module that was started as a program under the name that others import it by.
+
+    So what the log keeps under it is found again, whether the app is `python shop.py` or imported as `shop`.
+    """
+    module, _, name = qualified_name(function).partition(":")
+    return f"{_imported_name() if module in _STARTED else module}:{name}"
+
+
+def _imported_name() -> str:
+    """What the started program is called where it is imported; "__main__" where it has no file, as in a notebook."""
+    program = sys.modules["__main__"]
+    spec, file = getattr(program, "__spec__", None), getattr(program, "__file__", None)
+    if spec is not None:  # python -m shop.app
+        return str(spec.name)
+    if not isinstance(file, str):
+        return "__main__"
+    from pathlib import Path
+
+    return Path(file).stem
 
 
 def identity(function: object) -> Hashable:

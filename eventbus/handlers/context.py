@@ -105,10 +105,10 @@ class Context:
     def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run `fn(*args, **kwargs)`, keep its result under `name`, and return it; a retry gets it without running `fn`.
 
-        An async `fn` is awaited: `await ctx.step(...)`. The result is stored before this returns, and comes
-        back as the return annotation of `fn` says, or as plain JSON values. Raises EventDefinitionError
-        before `fn` runs, for a name used twice and for a result that could not come back equal; InvalidStep
-        after it ran.
+        An async `fn` is awaited: `await ctx.step(...)`; an attempt whose handler forgets that fails. The result is
+        stored before this returns, and comes back as the return annotation of `fn` says, or as plain JSON values.
+        Raises EventDefinitionError before `fn` runs, for a name used twice, for a result that could not come back
+        equal, and for an async `fn` where no loop runs, as in a plain def; InvalidStep after it ran.
         """
         if self._steps is None:
             what = "transactional" if self._transaction else "live" if self._is_single else "batch"
@@ -120,3 +120,10 @@ class Context:
 
     def __repr__(self) -> str:
         return f"<Context of {self.envelope!r}, attempt {self.attempt}>"
+
+
+def returned(context: Context) -> None:
+    """Its handler has returned: EventDefinitionError if a step of it was never awaited."""
+    steps = context._steps  # pyright: ignore[reportPrivateUsage]
+    if steps is not None:
+        steps.end()

@@ -41,6 +41,7 @@ class SubscriptionDeclaration:
     timeout: float | None = attrs.field(default=None, kw_only=True)
     breaker: Breaker | None = attrs.field(default=None, kw_only=True)
     refused: Refused | None = attrs.field(default=None, kw_only=True, repr=False)
+    is_own: bool = attrs.field(default=False, kw_only=True, repr=False)  # of the bus itself, which asks a person
     callee: Callee = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import attrs
 
 from eventbus.errors import EventDefinitionError
-from eventbus.handlers.callee import inspect_factory, qualified_name
+from eventbus.handlers.callee import inspect_factory, lasting_name
 from eventbus.handlers.declarations import Refused, check_name
 from eventbus.recurrence import Recurrence, as_cron, as_every
 
@@ -34,7 +34,7 @@ class ScheduleDeclaration:
     _wants_time: bool = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        qualified = qualified_name(self.factory)
+        qualified = lasting_name(self.factory)
         object.__setattr__(self, "qualified", qualified)
         object.__setattr__(self, "_wants_time", inspect_factory(self.factory))
         if not self.name and "<lambda>" in qualified:

@@ -13,7 +13,7 @@ import attrs
 from eventbus.codecs import JsonCodec, Scope, Undefinable
 from eventbus.errors import EventDefinitionError, InvalidEvent, InvalidStep
 from eventbus.handlers.callee import innermost, qualified_name
-from eventbus.threads import off_the_loop
+from eventbus.threads import off_the_loop, running_loop
 
 LONGEST_NAME = 200
 """Characters. A step's name is a key in the log."""
@@ -49,13 +49,14 @@ class Steps:
     def __init__(self, shelf: Shelf) -> None:
         self._shelf = shelf
         self._names: set[str] = set()
+        self._unawaited: dict[str, Coroutine[Any, Any, Any]] = {}
 
     def run(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         """The result of a step, kept or new; a coroutine that returns it if the function is async."""
         self._check_name(name)
         codec = _codec_of(name, function)
         if inspect.iscoroutinefunction(innermost(function)):
-            return self._run_async(name, codec, lambda: function(*args, **named))
+            return self._begin(name, function, self._run_async(name, codec, lambda: function(*args, **named)))
         kept = self._shelf.find(name)
         if kept is not None:
             return _again(name, codec, kept)
@@ -67,7 +68,33 @@ class Steps:
         self._shelf.keep(name, text, result)
         return _told(result, refused)
 
+    def _begin(
+        self, name: str, function: Callable[..., Any], step: Coroutine[Any, Any, Any]
+    ) -> Coroutine[Any, Any, Any]:
+        """An async step that waits to be awaited; refused where nobody could."""
+        if running_loop() is None:
+            step.close()
+            _refuse(
+                name,
+                f"{qualified_name(function)} is async, and nothing can await it here",
+                "Make the handler an async def and await the step, or give it a plain function.",
+            )
+        self._unawaited[name] = step
+        return step
+
+    def end(self) -> None:
+        """The handler has returned: EventDefinitionError if it left a step that was never begun."""
+        for step in self._unawaited.values():
+            step.close()
+        if self._unawaited:
+            _refuse(
+                next(iter(self._unawaited)),
+                "the handler returned without awaiting it",
+                f"Write await ctx.step({next(iter(self._unawaited))!r}, ...).",
+            )
+
     async def _run_async(self, name: str, codec: JsonCodec, call: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        self._unawaited.pop(name, None)
         kept = await off_the_loop(lambda: self._shelf.find(name))
         if kept is not None:
             return _again(name, codec, kept)

@@ -153,7 +153,7 @@ class GapWatch:
     # -- the dead letters --------------------------------------------------------------------------
     def _declaration(self) -> SubscriptionDeclaration:
         return SubscriptionDeclaration(
-            GAPS, (SequenceGap,), self._still_missing, retry=Retry(attempts=1), order_by=None
+            GAPS, (SequenceGap,), self._still_missing, retry=Retry(attempts=1), order_by=None, is_own=True
         )
 
     def _still_missing(self, asked: SequenceGap) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import attrs
 import msgspec
 
+from eventbus.asking import check_text, check_whole
 from eventbus.clock import from_iso
 from eventbus.errors import EventBusError
 from eventbus.inbox.intake import Intake
@@ -76,6 +77,7 @@ class Inbox:
 
     def list(self, source: str | None = None, *, gaps: bool = False) -> Senders:
         """The senders, of one source or all; with `gaps`, those of whose numbers something is missing."""
+        check_text("source", source)
         with self._storage.reading() as connection:
             found = inbox.senders(connection, source, gaps=gaps)
         now = self._storage.clock.time()
@@ -87,6 +89,9 @@ class Inbox:
 
     def waiting(self, source: str, stream: str | None = None, *, limit: int = LISTED) -> AllWaiting:
         """What waits, by number, at most `limit`."""
+        check_text("source", source)
+        check_text("stream", stream)
+        check_whole("limit", limit)
         with self._storage.reading() as connection:
             return [_waiting(view) for view in inbox.waiting(connection, source, stream, limit)]
 
@@ -95,6 +100,7 @@ class Inbox:
 
         Returns the numbers that were given up. EventBusError if nothing is missing.
         """
+        check_text("source", source)
         if not reason:
             raise EventBusError("Skipping needs a reason=, which is recorded.", stored="not stored")
         with self._storage.writing() as connection:

@@ -44,7 +44,7 @@ class Refusals:
     def __init__(self, storage: Storage, max_payload: int) -> None:
         self._storage, self._max_payload = storage, max_payload
         self._declaration = SubscriptionDeclaration(
-            SUBSCRIPTION, (OutboxRefused,), self._try_again, retry=Retry(attempts=1), order_by=None
+            SUBSCRIPTION, (OutboxRefused,), self._try_again, retry=Retry(attempts=1), order_by=None, is_own=True
         )
         self._work = SubscriptionWork(self._declaration, self._draft_again)
 

@@ -20,6 +20,7 @@ class ProjectionWork:
     kind: Kind = "transactional"
     retry: Retry | None = None
     via: Via | None = None
+    is_own = False
     synced = False  # a power cut takes the rows and the cursor back together
     key_of: Callable[[Envelope], str | None] | None = None
     concurrency = 1

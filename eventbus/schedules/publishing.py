@@ -74,7 +74,7 @@ class Publisher:
             if is_of_the_log(error):
                 raise
             line = in_words(error)
-            _log.error("the event %s cannot be published at its time: %s", row.name, line)
+            _log.error("the event %s cannot be published at its time: %r", row.name, line)
             schedules.change(connection, attrs.evolve(row, state="failed", due=None, error=line), iso(now))
             return self._missed(connection, row, due, line, now)
         schedules.delete(connection, row.id)
@@ -168,7 +168,7 @@ class Publisher:
         assert made.error is not None
         attempt = row.attempts + 1
         verdict = RETRY.after_failure(made.error, attempt, self._clock.jitter)
-        _log.warning("the factory of %s failed (attempt %d): %s", row.name, attempt, made.line, exc_info=made.error)
+        _log.warning("the factory of %s failed (attempt %d): %r", row.name, attempt, made.line, exc_info=made.error)
         if isinstance(verdict, Again):
             due = now + verdict.seconds
             tell.append(ScheduleRetrying(row.name, made.failed, attempt, made.line, due))

@@ -8,6 +8,7 @@ from typing import Literal
 
 import attrs
 
+from eventbus.asking import check_whole
 from eventbus.clock import iso
 from eventbus.errors import EventBusError
 from eventbus.people import user
@@ -44,6 +45,7 @@ class Schedules:
 
     def list(self, *, limit: int = LISTED) -> list[Schedule]:
         """At most `limit` schedules, the next one first; those that will not come again are last."""
+        check_whole("limit", limit)
         with self._storage.reading() as connection:
             self._storage.names.refresh(connection)
             return [self._schedule(row) for row in schedules.listed(connection, limit)]

@@ -74,6 +74,7 @@ class Timetable:
             others = self._declared.setdefault(factory.name, [])
             for other in others:
                 refuse_other(other, factory)
+            warn_of_other_times(others, factory)
             others.append(factory)
             self._waiting.append(factory)
         self._ring()
@@ -299,3 +300,22 @@ def refuse_other(old: Factory, new: Factory) -> None:
             f"The schedule {new.name!r} is declared twice: by {ours} and by {theirs}.",
             hint="Give one of them another name=, or close the first registration.",
         )
+
+
+def warn_of_other_times(others: Sequence[Factory], new: Factory) -> None:
+    """Log that the same function is declared with other times, too: as a reload does, or a mistake."""
+    times = _times(new)
+    other = next((each for each in reversed(others) if _times(each) != times), None)
+    if other is not None:
+        _log.warning(
+            "the schedule %r is declared twice: before with %s, now with %s, which counts from now on",
+            new.name, _times(other), times,
+        )  # fmt: skip
+
+
+def _times(factory: Factory) -> str:
+    declaration, recurrence = factory.declaration, factory.declaration.recurrence
+    catch_up = f"catch_up={declaration.catch_up!r}"
+    if recurrence.kind == "every":
+        return f"every={float(recurrence.spec):g}, {catch_up}"
+    return f"cron={recurrence.spec!r}, timezone={recurrence.timezone!r}, {catch_up}"

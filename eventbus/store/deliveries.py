@@ -8,6 +8,8 @@ from typing import Literal
 
 import attrs
 
+from eventbus.asking import can_be_there
+
 DeliveryState = Literal["retrying", "held", "dead", "waiting"]
 
 _COLUMNS = "position, order_key, state, attempts, tries, due, error, since, payload"
@@ -58,7 +60,8 @@ _BLOCKED_KEYS = (
 _COUNTS = "SELECT state, count(*) FROM eventbus_deliveries WHERE subscription_id = ? GROUP BY state"
 _BEYOND = "SELECT position FROM eventbus_deliveries WHERE subscription_id = ? AND position > ?"
 _LAST_ERROR = (
-    "SELECT error FROM eventbus_deliveries WHERE subscription_id = ? AND error IS NOT NULL ORDER BY since DESC LIMIT 1"
+    "SELECT error FROM eventbus_deliveries WHERE subscription_id = ? AND error IS NOT NULL"
+    " ORDER BY since DESC, position DESC LIMIT 1"
 )
 _FIRST = "SELECT min(position) FROM eventbus_deliveries WHERE subscription_id = ?"
 _IS_BEHIND = "SELECT 1 FROM eventbus_deliveries WHERE subscription_id = ? AND order_key = ? AND position < ? LIMIT 1"
@@ -174,6 +177,8 @@ def record_attempt(connection: sqlite3.Connection, subscription_id: int, attempt
 
 def one(connection: sqlite3.Connection, subscription_id: int, position: int) -> DeliveryRow | None:
     """The row of one delivery, if it has one."""
+    if not can_be_there(position):
+        return None
     found = connection.execute(_ONE, (subscription_id, position)).fetchone()
     return DeliveryRow(*found) if found else None
 
@@ -233,7 +238,10 @@ def stop(connection: sqlite3.Connection, subscription_id: int) -> DeliveryRow | 
 
 
 def last_error(connection: sqlite3.Connection, subscription_id: int) -> str | None:
-    """What the delivery said, in one line, that came last into its state; of those that are not settled."""
+    """What the delivery said, in one line, that came last into its state; of those that are not settled.
+
+    Of several that one round has recorded, the last one of the log.
+    """
     found = connection.execute(_LAST_ERROR, (subscription_id,)).fetchone()
     return found[0] if found else None
 

@@ -209,5 +209,7 @@ class Elsewhere:
 
 
 def _refuse_missing(path: str) -> None:
+    if os.path.isdir(path):
+        raise LogError(path, "this is a folder.", hint="Give the path of a SQLite file.")
     if not os.path.isfile(path):
         raise LogError(path, "there is no such database.", hint="Have its application make it first.")

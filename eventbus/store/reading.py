@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from eventbus.asking import can_be_there
 from eventbus.store.append import Row
 
 PAGE = 256  # rows; at about 200 bytes each a page stays well within the processor's cache
@@ -84,5 +85,7 @@ def last_position(connection: sqlite3.Connection) -> int:
 
 def one(connection: sqlite3.Connection, key: str | int) -> Row | None:
     """The row with this id or position."""
+    if not can_be_there(key):
+        return None
     row: Row | None = connection.execute(_BY_POSITION if isinstance(key, int) else _BY_ID, (key,)).fetchone()
     return row

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
+from eventbus.asking import can_be_there
 from eventbus.store.append import Draft
 from eventbus.store.names import NameBook
 
@@ -118,7 +119,7 @@ def delete(connection: sqlite3.Connection, row_id: int) -> None:
 
 def one(connection: sqlite3.Connection, name: str) -> ScheduleRow | None:
     """The one of this name."""
-    found = connection.execute(_ONE, (name,)).fetchone()
+    found = connection.execute(_ONE, (name,)).fetchone() if can_be_there(name) else None
     return ScheduleRow(*found) if found else None
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 import attrs
 
+from eventbus.asking import can_be_there
 from eventbus.errors import LeaseLost
 
 Role = Literal["subscription", "projection", "relay", "saga"]
@@ -163,7 +164,8 @@ def everyone(connection: sqlite3.Connection) -> list[SubscriptionRow]:
 
 def named(connection: sqlite3.Connection, name: str) -> list[SubscriptionRow]:
     """The generations of one name, oldest first; a plain subscription has one."""
-    return [_row(values) for values in connection.execute(_NAMED, (name,)).fetchall()]
+    found = connection.execute(_NAMED, (name,)).fetchall() if can_be_there(name) else ()
+    return [_row(values) for values in found]
 
 
 def with_id(connection: sqlite3.Connection, subscription_id: int) -> SubscriptionRow | None:

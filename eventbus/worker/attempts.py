@@ -21,7 +21,7 @@ from eventbus.clock import Clock
 from eventbus.delivery import Behind, Bundle, Failed, Handled, Item, Left, Outcome, Unloaded, tame
 from eventbus.errors import EventDefinitionError, HandlerTimeout, UnknownEvent
 from eventbus.events import Envelope
-from eventbus.handlers import Context, handling
+from eventbus.handlers import Context, handling, returned
 from eventbus.threads import is_ctrl_c
 from eventbus.worker.delivering import delivering
 from eventbus.worker.lane import Job
@@ -226,7 +226,8 @@ async def run_on_loop(job: Job, attempts: Attempts, context: Callable[[Item], Co
     item = next(attempts, None)
     while item is not None:
         with Attempt(item, clock, is_cancelled) as attempt:
-            await job.lane.work.call(attempt.event(), context(item))
+            await job.lane.work.call(attempt.event(), told := context(item))
+            returned(told)
         outcome = attempt.outcome
         if item.cancelled is not None:
             task.uncancel()

@@ -90,7 +90,7 @@ class Circuits:
             self._known[name] = circuit
             if circuit.state == "open" and before.state != "open":
                 until = circuit.until or 0.0
-                _log.error("the breaker %r is open until %s: %s", name, iso(until), circuit.reason)
+                _log.error("the breaker %r is open until %s: %r", name, iso(until), circuit.reason)
                 self._emit(CircuitOpened(name, circuit.failures, circuit.reason or "", until))
             elif circuit.state == "closed" and before.state != "closed":
                 _log.info("the breaker %r is closed again", name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -15,6 +16,9 @@ class Awaited(Protocol):
 
 delivering: ContextVar[Awaited | None] = ContextVar("delivering", default=None)
 """What is handled while a durable handler runs; a task that it leaves behind keeps it."""
+
+if hasattr(os, "register_at_fork"):  # the child of a handler handles nothing: its parent does
+    os.register_at_fork(after_in_child=lambda: delivering.set(None))
 
 
 def handled_here() -> Awaited | None:

@@ -257,8 +257,8 @@ class Pump:
             if deadline is not None and not deadline.left():
                 raise WaitTimeout("Not everything that was due was handled", deadline.seconds)
 
-    def stop(self, deadline: Deadline) -> bool:
-        """Hand out nothing more, wait for what runs, record it, give the claims back; False if some still ran."""
+    def stop(self, deadline: Deadline) -> list[str]:
+        """Hand out nothing more, wait for what runs, record it, give the claims back; returns what still ran."""
         self._stop = self._runners.stopping = True
         self.bell.ring()
         thread, self._thread = self._thread, None
@@ -275,27 +275,38 @@ class Pump:
             self.neighbours.leave()
             self.progress.change()
 
-    def _finish(self, deadline: Deadline) -> bool:
+    def _finish(self, deadline: Deadline) -> list[str]:
         """In the pump's turn: record what still comes back, and give the claims back."""
         lanes = self._rounds.lanes.values()
         self._rounds.record()
         while any(lane.jobs or lane.strays for lane in lanes) and deadline.left():
             self.bell.wait(deadline.left(0.05))
             self._rounds.record()
-        finished = not any(lane.jobs or lane.strays for lane in lanes)
-        if not finished:
+        left = self._running()
+        if left:
             self._storage.end_delivery()
         self._rounds.give_back()
-        return finished
+        return left
 
-    def _abandon(self) -> bool:
+    def _running(self) -> list[str]:
+        """The subscriptions whose handlers run, each with the positions that they handle."""
+        told: list[str] = []
+        for lane in list(self._rounds.lanes.values()):
+            jobs = [*lane.jobs, *lane.strays]
+            positions = [str(job.trying.position) for job in jobs if job.trying is not None]
+            if jobs:
+                told.append(f"{lane.name!r}" + (f" (position {', '.join(positions)})" if positions else ""))
+        return told
+
+    def _abandon(self) -> list[str]:
         """Give the claims back while a thread that drains is still in its handler: it records nothing any more."""
+        left = self._running() or ["a thread that drains"]
         for lane in list(self._rounds.lanes.values()):
             if not lane.lost:
                 lane.lost = lane.paused = True
                 self._storage.end_delivery()
                 self._rounds.give_back_one(lane)
-        return False
+        return left
 
 
 def _left(deadline: Deadline | None) -> float:

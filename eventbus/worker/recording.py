@@ -160,6 +160,8 @@ class Recorder:
         return Effect(item, Handled(released=released), appended=appended)
 
     def _failed(self, item: Item, failed: Failed) -> Effect:
+        if self._lane.work.is_own and isinstance(failed.error, EventBusError):
+            failed.error.stored = ""  # the log keeps what it asks about
         self._attempt(item, failed, failed.message(), failed.traceback())
         retry = self._lane.work.retry
         verdict = None

@@ -11,7 +11,7 @@ from typing import Any
 from eventbus.clock import Bell, Clock
 from eventbus.delivery import Bundle, Item, Left, Outcome
 from eventbus.errors import EventBusError
-from eventbus.handlers import Context, Steps
+from eventbus.handlers import Context, Steps, returned
 from eventbus.store.append import Appended
 from eventbus.store.storage import Storage
 from eventbus.threads import Pool, is_ctrl_c
@@ -116,6 +116,7 @@ class Runners:
                 if work.via is not None:
                     refuse_coroutine(job.lane.name, result, "via= takes plain ones to another thread")
                 loop.call(result)
+            returned(context)
 
         return call
 

@@ -12,7 +12,7 @@ import attrs
 from eventbus.delivery import Item
 from eventbus.errors import EventDefinitionError
 from eventbus.events import Envelope, Vocabulary, event_type
-from eventbus.handlers import Context, SubscriptionDeclaration, Target
+from eventbus.handlers import Context, SubscriptionDeclaration, Target, lasting_name
 from eventbus.placement import Via
 from eventbus.retry import Retry
 from eventbus.store import append, subscriptions
@@ -40,6 +40,7 @@ class SubscriptionWork:
         self.via: Via | None = declaration.via
         self.concurrency, self.batch = declaration.concurrency, declaration.batch
         self.timeout, self.breaker = declaration.timeout, declaration.breaker
+        self.is_own = declaration.is_own
         self.key_of: Callable[[Envelope], str | None] | None = _key_of(declaration)
         self.order_by = _order_text(declaration)
         self._callee = callee
@@ -170,7 +171,7 @@ def _within(declaration: SubscriptionDeclaration, head: int) -> int:
 def _order_text(declaration: SubscriptionDeclaration) -> str:
     order_by = declaration.order_by
     if callable(order_by):
-        return f"function {getattr(order_by, '__module__', '?')}:{getattr(order_by, '__qualname__', '?')}"
+        return f"function {lasting_name(order_by)}"
     return order_by or "none"
 
 

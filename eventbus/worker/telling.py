@@ -13,7 +13,10 @@ _log = logging.getLogger("eventbus.delivery")
 
 
 def tell(lane: Lane, effect: Effect) -> None:
-    """WARNING for what is tried again or given up, ERROR with its traceback for what waits for a person now."""
+    """WARNING for what is tried again or given up, ERROR with its traceback for what waits for a person now.
+
+    What the bus's own subscriptions refuse has no traceback: it would lead to no mistake.
+    """
     if effect.row is None and effect.discarded is None:
         return
     envelope = effect.item.envelope
@@ -29,7 +32,10 @@ def tell(lane: Lane, effect: Effect) -> None:
             _log.warning("%s: attempt %d failed and is repeated: %r", what, effect.item.attempt, failed.line())
         case Failed() as failed, _:
             stopped = "stops here" if lane.work.retry is None else f"is dead after attempt {effect.item.attempt}"
-            _log.error("%s: %s", what, stopped, exc_info=failed.error)
+            if lane.work.is_own:
+                _log.error("%s: %s: %r", what, stopped, failed.line())
+            else:
+                _log.error("%s: %s", what, stopped, exc_info=failed.error)
         case Unloaded(), DeliveryRow(error=error) if envelope.type not in lane.missed:
             lane.missed.add(envelope.type)
             _log.warning("%s: waits, for %s", what, error)

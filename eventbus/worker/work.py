@@ -68,6 +68,11 @@ class Work(Protocol):
         ...
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is the bus's own and asks a person by failing: there is no mistake for a traceback to find."""
+        ...
+
+    @property
     def call(self) -> Callable[[Any, Context], Any]:
         """Run the handler, for one event or a list of them; returns an awaitable when `kind` is "async"."""
         ...
