@@ -71,7 +71,7 @@ def test_what_is_added_in_strict_order_goes_before_the_dead_letter_that_was_ther
         bus.publish(Paid("k"))
     leave_a_dead_letter_that_stops_the_cursor(path, after=0)
     with standing_still(path) as bus:
-        bus.dead_letters.edit(2, {"order_id": "a", "number": 100}, reason="mended")
+        bus.dead_letters.edit(2, Placed("a", 100), reason="mended")
         bus.subscribe("orders", Placed, Paid, handler=notes, order_by="log", backfill=True, retry=ONCE)
         bus.drain()
         assert notes.events == [Paid("k")]
