@@ -32,6 +32,7 @@ class Item:
     thread: int | None = None  # on which it was called
     cancelled: float | None = None  # when it was asked to end, for it took too long; monotonic
     has_steps: bool = False  # it may have rows in eventbus_steps
+    alone: bool = False  # the log refused what a list of which it was one has published
     subscription: str = ""  # "" where the pump itself waits for what the app is asked
     drafts: list[Draft] = attrs.field(factory=list[Draft])
 
@@ -124,6 +125,11 @@ class Left:
 
 
 Outcome: TypeAlias = Handled | Failed | Overdue | Behind | Careful | Unloaded | NotMeant | Left
+
+
+def each(unit: Item) -> list[Item]:
+    """The events of a bundle, or the one event."""
+    return unit.items if isinstance(unit, Bundle) else [unit]
 
 
 def message(error: BaseException) -> str:

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable
 
 from eventbus.clock import Clock
-from eventbus.delivery import Bundle, Item, Overdue
+from eventbus.delivery import Item, Overdue, each
 from eventbus.errors import HandlerTimeout
 from eventbus.technical import HandlerOverdue
 from eventbus.worker.lane import Job, Lane
@@ -56,12 +56,12 @@ class OverdueWatch:
 
     def _part(self, lane: Lane, job: Job, trying: Item, now: float) -> None:
         """Go on without a job: what it tries is parked until that returns, what it has not begun is free."""
-        stuck = trying.items if isinstance(trying, Bundle) else [trying]
+        stuck = each(trying)
         lane.jobs.remove(job)
         lane.strays.append(job)
         while job.results:
             lane.pending.append(job.results.popleft())
-        known = {item.position for item, _ in lane.pending} | {item.position for item in stuck}
+        known = {item.position for unit in (trying, *(unit for unit, _ in lane.pending)) for item in each(unit)}
         for item in job.items:
             if item.position not in known:
                 lane.put_back(item)
@@ -87,9 +87,9 @@ def collect_strays(lane: Lane) -> None:
     for job in list(lane.strays):
         finished = job.finished
         while job.results:
-            item, outcome = job.results.popleft()
-            if item in job.items and not lane.lost:
-                lane.pending.append((item, outcome))
+            unit, outcome = job.results.popleft()
+            if all(item in job.items for item in each(unit)) and not lane.lost:
+                lane.pending.append((unit, outcome))
         if finished:
             lane.strays.remove(job)
             for item in job.items:

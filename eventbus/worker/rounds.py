@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from eventbus.breaker import Circuit
 from eventbus.clock import Clock, iso
+from eventbus.delivery import each
 from eventbus.errors import EventBusError, LeaseLost, LogError
 from eventbus.events import Envelope
 from eventbus.store import deliveries, reading, subscriptions
@@ -73,7 +74,7 @@ class Rounds:
             if _needs_commit(lane):
                 written.append(lane)
             else:
-                effects = [Effect(item, outcome) for item, outcome in lane.pending]
+                effects = [Effect(item, outcome) for unit, outcome in lane.pending for item in each(unit)]
                 self._apply(lane, effects)
                 self._tell(lane, effects)
         if written:
@@ -131,7 +132,7 @@ class Rounds:
             now = iso(self._clock.time())
             for lane in lanes:
                 recorder = Recorder(connection, self._storage.appender, lane, self._clock)
-                effects = [recorder.record(item, outcome) for item, outcome in lane.pending]
+                effects = [effect for unit, outcome in lane.pending for effect in recorder.record(unit, outcome)]
                 self.circuits.after(connection, lane, effects, moved)
                 written.append((lane, effects, self._advance(connection, lane, effects, now)))
             for lane in lazy:

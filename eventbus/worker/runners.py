@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from eventbus.clock import Bell, Clock
-from eventbus.delivery import Bundle, Item, Left, Outcome
+from eventbus.delivery import Bundle, Item, Left, Outcome, each
 from eventbus.errors import EventBusError
 from eventbus.handlers import Context, Steps
 from eventbus.store.append import Appended
@@ -148,7 +148,7 @@ class Runners:
 
     def _report(self, job: Job, item: Item, outcome: Outcome) -> None:
         job.results.append((item, outcome))
-        job.reported.add(item.position)
+        job.reported.update(one.position for one in each(item))
         now = self._clock.monotonic()
         if now - self._rung > REPORT_SECONDS:
             self._rung = now
