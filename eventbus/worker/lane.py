@@ -281,7 +281,7 @@ class Lane:
         elif due is not None:
             self.make_due(position, due, row.attempts, key, again=row.tries > 0)
         if self.strict:
-            self.stuck_at = position
+            self.stuck_at = position if self.stuck_at is None else min(position, self.stuck_at)
         else:
             self.passed = max(self.passed, position)
 
@@ -313,9 +313,11 @@ class Lane:
             self.held -= 1
             self.make_due(released[0], now, released[1], item.key, again=released[1] > 0)
 
-    def put_back(self, item: Item) -> None:
-        """It was not run after all: it comes up again where it was."""
+    def put_back(self, item: Item, *, held: bool = False) -> None:
+        """It was not run after all: it comes up again where it was, if that is not behind another one."""
         self._land(item.position)
+        if held:
+            return
         if not item.parked:
             self.ready = deque(sorted([*self.ready, item], key=lambda each: each.position))
         elif item.position in self.trying:

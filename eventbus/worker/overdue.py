@@ -8,10 +8,11 @@ import traceback
 from collections.abc import Callable, Iterable
 
 from eventbus.clock import Clock
-from eventbus.delivery import Item, Overdue, each
+from eventbus.delivery import Behind, Item, Overdue, each
 from eventbus.errors import HandlerTimeout
 from eventbus.technical import HandlerOverdue
 from eventbus.worker.lane import Job, Lane
+from eventbus.worker.reordering import IN_LINE
 
 GRACE_SECONDS = 1.0  # what an async handler gets to end after it was cancelled
 
@@ -68,9 +69,14 @@ class OverdueWatch:
         job.items = stuck
         seconds = now - trying.started
         stack = _stack(trying.thread)
+        first: set[str] = set()  # of their keys; what is behind one of these in the list waits for it, as always
         for item in stuck:
+            if lane.strict and len(stuck) > 1:
+                item.key = IN_LINE
             error = HandlerTimeout(lane.name, lane.work.timeout or seconds)
-            lane.pending.append((item, Overdue(error, self._clock.time() - seconds, seconds, stack, not item.parked)))
+            overdue = Overdue(error, self._clock.time() - seconds, seconds, stack, not item.parked)
+            lane.pending.append((item, Behind() if item.key in first else overdue))
+            first.update([] if item.key is None else [item.key])
             item.parked = True
             envelope = item.envelope
             _log.error(

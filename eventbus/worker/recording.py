@@ -51,11 +51,18 @@ class Effect:
     appended: tuple[Appended, ...] = ()
     discarded: Handled | None = None  # it failed, and is done with all the same
     pauses: str | None = None  # why the subscription stops
+    held: bool = False  # it did not run, and is behind another one
 
     @property
     def new(self) -> bool:
         """True if the delivery had no row before."""
-        return self.outcome.new if isinstance(self.outcome, Overdue) else not self.item.parked
+        match self.outcome:
+            case Overdue(new=new):
+                return new
+            case Behind():
+                return True
+            case _:
+                return not self.item.parked
 
     @property
     def succeeded(self) -> bool:
@@ -86,7 +93,7 @@ class Effect:
         elif self.row is not None:
             lane.park(self.row, self.due, new=self.new)
         else:
-            lane.put_back(self.item)
+            lane.put_back(self.item, held=self.held)
         lane.paused = lane.paused or self.pauses is not None
 
 
@@ -152,9 +159,12 @@ class Recorder:
         return self._park(item, outcome, "retrying", self._now)
 
     def _left(self, item: Item) -> Effect:
-        if item.parked:  # its attempt was counted beforehand, and then it did not run
-            deliveries.uncount_attempt(self._connection, self._lane.row.id, item.position)
-        return Effect(item, Left())
+        if not item.parked:
+            return Effect(item, Left())
+        row = deliveries.one(self._connection, self._lane.row.id, item.position)
+        # Its attempt was counted beforehand, and then it did not run.
+        deliveries.uncount_attempt(self._connection, self._lane.row.id, item.position)
+        return Effect(item, Left(), held=row is not None and row.state == "held")
 
     def _handled(self, item: Item) -> Effect:
         try:
@@ -236,7 +246,8 @@ class Recorder:
         error: str | None = None,
     ) -> Effect:
         due_text = iso(due) if due is not None else None
-        tries = item.tries if isinstance(outcome, Failed | Overdue) or item.parked else 0
+        counted = isinstance(outcome, Failed | Overdue) or (item.parked and not isinstance(outcome, Behind))
+        tries = item.tries if counted else 0
         row = DeliveryRow(item.position, item.key, state, attempts, tries, due_text, error, self._text)
         deliveries.park(self._connection, self._lane.row.id, row)
         if item.key is not None:
