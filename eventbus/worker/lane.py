@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
-from eventbus.delivery import Behind, Careful, Item, Outcome
+from eventbus.delivery import Behind, Careful, Item, Left, Outcome
 from eventbus.errors import EventBusError
 from eventbus.events import Envelope
 from eventbus.store.deliveries import DeliveryRow
@@ -50,6 +50,16 @@ class Job:
     detached: bool = False
     cancel: Callable[[Item], object] | None = None  # asks an async handler to end
     lock: threading.Lock = attrs.field(factory=threading.Lock)
+
+    def call_off(self) -> None:
+        """It could not be started: its events come back as not tried, unless it has begun all the same."""
+        with self.lock:
+            if self.finished or self.trying is not None or self.reported:
+                return
+            self.detached = True
+        self.results.extend((item, Left()) for item in self.items)
+        self.reported.update(item.position for item in self.items)
+        self.finished = True
 
 
 @attrs.frozen

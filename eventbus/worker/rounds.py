@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from eventbus.breaker import Circuit
 from eventbus.clock import Clock, iso
-from eventbus.delivery import each
+from eventbus.delivery import Left, each
 from eventbus.errors import EventBusError, LeaseLost, LogError
 from eventbus.events import Envelope
 from eventbus.store import deliveries, reading, subscriptions
@@ -92,9 +92,9 @@ class Rounds:
                     lane.pending.append(result)
             if finished:
                 lane.jobs.remove(job)
-                for item in job.items:  # where Ctrl-C ended it
-                    if item.position not in job.reported:
-                        lane.put_back(item)
+                # Where Ctrl-C ended it: what was counted is uncounted.
+                left = [] if lane.lost else [item for item in job.items if item.position not in job.reported]
+                lane.pending.extend((item, Left()) for item in left)
                 if job.trouble is not None and not lane.lost:
                     self._troubled(lane, job.trouble)
         collect_strays(lane)
