@@ -53,7 +53,7 @@ def adopt(
         paused=row.state in subscriptions.STANDING,
         strays=list(strays),
     )
-    _load(connection, lane, now)
+    load(connection, lane, now)
     return lane
 
 
@@ -70,14 +70,14 @@ def _with_backfill(connection: sqlite3.Connection, row: SubscriptionRow, work: W
     return moved
 
 
-def _load(connection: sqlite3.Connection, lane: Lane, now: float) -> None:
-    """The deliveries that are not normal."""
+def load(connection: sqlite3.Connection, lane: Lane, now: float) -> None:
+    """Read the deliveries that are not normal; what runs here is not to be tried."""
     counts = deliveries.counts(connection, lane.row.id)
     lane.held = counts.get("held", 0)
     lane.ahead = frozenset(position for position in lane.row.ahead if position > lane.cursor)
     lane.apart = lane.ahead.union(deliveries.beyond(connection, lane.row.id, lane.cursor))
     lane.blocked.update(deliveries.blocked_keys(connection, lane.row.id))
-    running = {item.position for job in lane.strays for item in job.items}
+    running = {*lane.flight, *lane.trying, *(item.position for job in lane.strays for item in job.items)}
     for row in deliveries.runnable(connection, lane.row.id):
         if row.position in running:
             continue

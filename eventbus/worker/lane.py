@@ -300,6 +300,14 @@ class Lane:
         self.due[position] = Due(due, attempts, key, again)
         heapq.heappush(self._order, (due, position))
 
+    def forget_rows(self) -> None:
+        """They are about to be read again."""
+        self.due.clear()
+        self._order.clear()
+        self.unloaded.clear()
+        self.blocked.clear()
+        self.stuck_at = None
+
     def wake(self, row: DeliveryRow, now: float) -> None:
         """A delivery that waited for its class is to be tried."""
         del self.unloaded[row.position]
