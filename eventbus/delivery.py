@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback as tracebacks
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -130,6 +130,14 @@ Outcome: TypeAlias = Handled | Failed | Overdue | Behind | Careful | Unloaded | 
 def each(unit: Item) -> list[Item]:
     """The events of a bundle, or the one event."""
     return unit.items if isinstance(unit, Bundle) else [unit]
+
+
+def among(unit: Item, items: Sequence[Item]) -> Item | None:
+    """What of it is one of these, None if nothing is; a bundle is left with those only."""
+    if isinstance(unit, Bundle):
+        unit.items = [item for item in unit.items if item in items]
+        return unit if unit.items else None
+    return unit if unit in items else None
 
 
 def message(error: BaseException) -> str:

@@ -348,6 +348,10 @@ class Lane:
         """How many deliveries wait for another one, or for their class."""
         return self.held + len(self.unloaded)
 
+    def runs(self) -> bool:
+        """True while one of its handlers runs, or has come back unheard."""
+        return bool(self.jobs) or any(not (self.lost and job.finished) for job in self.strays)
+
     # -- how far it is -----------------------------------------------------------------------------
     def behind_scan(self) -> bool:
         """True if only events that are not meant for it lie between the cursor and what was read."""

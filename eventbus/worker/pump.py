@@ -278,10 +278,10 @@ class Pump:
         """In the pump's turn: record what still comes back, and give the claims back."""
         lanes = self._rounds.lanes.values()
         self._rounds.record()
-        while any(lane.jobs or lane.strays for lane in lanes) and deadline.left():
+        while any(lane.runs() for lane in lanes) and deadline.left():
             self.bell.wait(deadline.left(0.05))
             self._rounds.record()
-        finished = not any(lane.jobs or lane.strays for lane in lanes)
+        finished = not any(lane.runs() for lane in lanes)
         if not finished:
             self._storage.end_delivery()
         self._rounds.give_back()

@@ -12,7 +12,7 @@ from eventbus.store import subscriptions
 from eventbus.store.lockfile import Leases
 from eventbus.store.storage import Storage
 from eventbus.worker.adopting import adopt
-from eventbus.worker.lane import Job, Lane
+from eventbus.worker.lane import Lane
 from eventbus.worker.reloading import reload
 from eventbus.worker.rounds import Rounds
 from eventbus.worker.work import Work
@@ -30,7 +30,7 @@ class Roster:
         self._leases = Leases(storage.location)
         self._wanted: dict[int, Work] = {}
         self._reload: dict[int, float] = {}  # and from when on, monotonic
-        self._strays: dict[int, list[Job]] = {}  # handlers of a lane that ended which still run
+        self._ended: dict[int, Lane] = {}  # lanes of which something may still run here, until the next is made
         self.standby: frozenset[int] = frozenset()  # what another process delivers
         self.gone: Callable[[int], object] = lambda row_id: None  # told of a row that another process has removed
         self.given_up: Callable[[], object] = lambda: None  # told when another process could go on with something
@@ -108,7 +108,7 @@ class Roster:
             if self._wanted.get(row_id) is lane.work and (again is None or again > now):
                 continue
             lane.paused = True
-            if lane.pending:
+            if lane.pending and not lane.lost:
                 continue
             if self._read_again(row_id, lane):
                 changed = True
@@ -148,7 +148,7 @@ class Roster:
     def _end(self, row_id: int, lane: Lane) -> bool:
         """Part with a lane of which nothing runs; True if its subscription is another process's to take, too."""
         del self._rounds.lanes[row_id]
-        self._strays[row_id] = [] if lane.lost else lane.strays
+        self._ended[row_id] = lane
         self._reload.pop(row_id, None)
         if not lane.lost:
             self._rounds.give_back_one(lane)
@@ -173,7 +173,7 @@ class Roster:
             with self._storage.writing(synced=False) as connection:
                 names = self._storage.names
                 made = [
-                    (row_id, adopt(connection, row_id, work, names, owner, now, self._strays.get(row_id, ())))
+                    (row_id, adopt(connection, row_id, work, names, owner, now, self._ended.get(row_id)))
                     for row_id, work in mine
                 ]
         except BaseException:
@@ -181,7 +181,7 @@ class Roster:
                 self._leases.give_up(row_id)
             raise
         for row_id, new in made:
-            self._strays.pop(row_id, None)
+            self._ended.pop(row_id, None)
             if new is None:
                 self._lose(row_id)
             else:
@@ -194,6 +194,7 @@ class Roster:
         """Its row is gone; where another generation took its place, that is wanted next."""
         self._leases.give_up(row_id)
         self._wanted.pop(row_id, None)
+        self._ended.pop(row_id, None)
         self.gone(row_id)
 
     def reload_changed(self) -> bool:
@@ -208,8 +209,8 @@ class Roster:
 
     def drop(self, row_id: int) -> None:
         """Its row is gone: record nothing more. Only in the pump's turn."""
-        self._wanted.pop(row_id, None)
-        self._reload.pop(row_id, None)
+        for known in (self._wanted, self._reload, self._ended):
+            known.pop(row_id, None)
         lane = self._rounds.lanes.pop(row_id, None)
         if lane is not None:
             lane.lost = True

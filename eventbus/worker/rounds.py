@@ -68,7 +68,8 @@ class Rounds:
         """Write all outcomes that came back since, in one commit; True if there were any."""
         for lane in self.lanes.values():
             self._collect(lane)
-        busy = [lane for lane in self.lanes.values() if lane.pending or lane.wants_claim() or lane.owes_cursor()]
+        lanes = [lane for lane in self.lanes.values() if not lane.lost]
+        busy = [lane for lane in lanes if lane.pending or lane.wants_claim() or lane.owes_cursor()]
         written: list[Lane] = []
         for lane in busy:
             if _needs_commit(lane):
@@ -86,16 +87,18 @@ class Rounds:
     def _collect(self, lane: Lane) -> None:
         for job in list(lane.jobs):
             finished = job.finished  # looked at first: results that come in between are read in the next round
-            while job.results:
-                result = job.results.popleft()
-                if not lane.lost:  # it is done again where the lane is now
-                    lane.pending.append(result)
-            if finished:
-                lane.jobs.remove(job)
+            if lane.lost:  # it is done again, or recorded, where the lane is next
+                lane.strays.extend([job] if finished else [])
+            else:
+                lane.pending.extend(job.results.popleft() for _ in range(len(job.results)))
+            if not finished:
+                continue
+            lane.jobs.remove(job)
+            if not lane.lost:
                 # Where Ctrl-C ended it: what was counted is uncounted.
-                left = [] if lane.lost else [item for item in job.items if item.position not in job.reported]
+                left = [item for item in job.items if item.position not in job.reported]
                 lane.pending.extend((item, Left()) for item in left)
-                if job.trouble is not None and not lane.lost:
+                if job.trouble is not None:
                     self._troubled(lane, job.trouble)
         collect_strays(lane)
 
@@ -220,11 +223,9 @@ class Rounds:
     def _drop(self, lanes: Iterable[Lane], lost: LeaseLost) -> list[Lane]:
         """Another process delivers this subscription now: what is not recorded here is done there."""
         for lane in self.lanes.values():
-            if lane.name == lost.name:
-                lane.pending.clear()
-                if not lane.lost:
-                    lane.lost = True
-                    self._troubled(lane, lost)
+            if lane.name == lost.name and not lane.lost:
+                lane.lost = True
+                self._troubled(lane, lost)
         return [lane for lane in lanes if lane.name != lost.name]
 
     # -- what is next in the log -------------------------------------------------------------------
