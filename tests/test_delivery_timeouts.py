@@ -130,6 +130,21 @@ def test_a_process_that_starts_later_tries_it_at_once(hanging: Hanging, tmp_path
         assert accounted(bus, "orders") == 3
 
 
+def test_a_close_in_order_uses_up_no_attempt_of_an_overdue_handler(hanging: Hanging, tmp_path: Path) -> None:
+    path, attempts = tmp_path / "log.db", list[tuple[int, int]]()
+
+    def handle(placed: Placed, ctx: Context) -> None:
+        attempts.append((placed.number, ctx.attempt))
+
+    hung(hanging, FakeClock(), path=path, retry=Retry(attempts=1)).close(timeout=0)
+    with standing_still(path, FakeClock(seed=99)) as bus:
+        bus.subscribe("orders", Placed, handler=handle, retry=Retry(attempts=1))
+        bus.drain()
+        assert attempts == [(1, 1), (3, 1)]
+        assert not bus.dead_letters.list()
+        assert accounted(bus, "orders") == 3
+
+
 def test_what_a_person_changes_meanwhile_does_not_start_it_a_second_time(hanging: Hanging) -> None:
     bus = hung(hanging, FakeClock())
     bus.subscriptions["orders"].pause()

@@ -151,7 +151,7 @@ class Roster:
         self._ended[row_id] = lane
         self._reload.pop(row_id, None)
         if not lane.lost:
-            self._rounds.give_back_one(lane)
+            self._rounds.give_back_one(lane, strays=row_id not in self._wanted)
         if row_id in self._wanted and not lane.lost:
             return False
         self._leases.give_up(row_id)

@@ -21,6 +21,7 @@ from eventbus.store.reading import Selection
 from eventbus.store.storage import Storage
 from eventbus.store.trouble import is_of_the_log
 from eventbus.worker.circuits import Circuits
+from eventbus.worker.inheriting import is_heir
 from eventbus.worker.lane import CLAIM, MOST_HELD, Lane
 from eventbus.worker.launching import Launcher
 from eventbus.worker.overdue import OverdueWatch, collect_strays
@@ -325,15 +326,22 @@ class Rounds:
     def give_back(self) -> None:
         """A clean end: nothing is claimed any more, so nothing will be taken for crashed."""
         for lane in self.lanes.values():
-            if not lane.lost:
-                self.give_back_one(lane)
+            self.give_back_one(lane)
 
-    def give_back_one(self, lane: Lane) -> None:
-        """This lane ends here; an attempt that is still running was counted beforehand, and is uncounted."""
+    def give_back_one(self, lane: Lane, *, strays: bool = True) -> None:
+        """This lane ends here; an attempt that did not end was counted all the same, and is uncounted.
+
+        `strays`: those of overdue handlers, too, which are not another lane's here from now on.
+        """
+        ran = [(item, False) for job in lane.jobs for item in job.items]
+        ran += [(item, False) for unit, _ in lane.pending for item in each(unit)]
+        ran += [(item, True) for job in lane.strays for item in job.items] if strays else []
         with self._storage.writing(synced=False) as connection:
-            for item in (item for job in lane.jobs for item in job.items):
-                if item.parked:
-                    deliveries.uncount_attempt(connection, lane.row.id, item.position)
+            row = subscriptions.with_id(connection, lane.row.id)
+            if row is not None and is_heir(row, lane):
+                for item, noted in ran:
+                    if item.parked:
+                        deliveries.uncount_attempt(connection, lane.row.id, item.position, noted=noted)
             subscriptions.release(connection, lane.row.id, lane.epoch, iso(self._clock.time()))
 
     def look(self, connection: sqlite3.Connection) -> int:
