@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback as tracebacks
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -32,6 +32,7 @@ class Item:
     thread: int | None = None  # on which it was called
     cancelled: float | None = None  # when it was asked to end, for it took too long; monotonic
     has_steps: bool = False  # it may have rows in eventbus_steps
+    alone: bool = False  # the log refused what a list of which it was one has published
     subscription: str = ""  # "" where the pump itself waits for what the app is asked
     drafts: list[Draft] = attrs.field(factory=list[Draft])
 
@@ -124,6 +125,19 @@ class Left:
 
 
 Outcome: TypeAlias = Handled | Failed | Overdue | Behind | Careful | Unloaded | NotMeant | Left
+
+
+def each(unit: Item) -> list[Item]:
+    """The events of a bundle, or the one event."""
+    return unit.items if isinstance(unit, Bundle) else [unit]
+
+
+def among(unit: Item, items: Sequence[Item]) -> Item | None:
+    """What of it is one of these, None if nothing is; a bundle is left with those only."""
+    if isinstance(unit, Bundle):
+        unit.items = [item for item in unit.items if item in items]
+        return unit if unit.items else None
+    return unit if unit in items else None
 
 
 def message(error: BaseException) -> str:

@@ -106,6 +106,36 @@ def test_what_a_failed_list_published_is_not_stored() -> None:
     bus.close()
 
 
+@pytest.mark.parametrize("how", [{}, {"order_by": "log"}, {"concurrency": 2}])
+def test_a_list_of_which_the_log_refuses_an_event_comes_again_one_by_one_and_nothing_is_lost(
+    how: dict[str, Any],
+) -> None:
+    lists: list[list[int]] = []
+
+    def handler(events: list[Placed], ctx: Context) -> None:
+        lists.append([event.number for event in events])
+        for event in events:
+            refused = event.number == 3 and len(events) > 1
+            ctx.publish(Paid(event.order_id), stream=event.order_id, expected_version=7 if refused else 0)
+
+    bus = drained(handler, "abcd", **how)
+    assert [each for each in lists if each != [4]] == [[1, 2, 3], [1], [2], [3]]
+    assert sorted(each.event.order_id for each in bus.log.read(types=Paid)) == ["a", "b", "c", "d"]
+    assert (bus.subscriptions["orders"].row.handled, bus.subscriptions["orders"].counts) == (4, {})
+    bus.close()
+
+
+def test_of_a_list_that_the_log_refuses_only_the_event_whose_fault_it_is_fails() -> None:
+    def handler(events: list[Placed], ctx: Context) -> None:
+        for event in events:
+            ctx.publish(Paid(event.order_id), stream=event.order_id, expected_version=7 if event.number == 3 else 0)
+
+    bus = drained(handler, "abc", retry=Retry(attempts=1))
+    assert [each.event for each in bus.log.read(types=Paid)] == [Paid("a"), Paid("b")]
+    assert [str(bus.status(position)["orders"]) for position in (1, 2, 3)] == ["handled", "handled", "dead"]
+    bus.close()
+
+
 def test_what_a_list_publishes_is_caused_by_its_last_event() -> None:
     def handler(events: list[Placed], ctx: Context) -> None:
         ctx.publish(Paid(str(len(events))))

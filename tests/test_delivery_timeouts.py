@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from eventbus.technical import HandlerOverdue
 from eventbus.testing import FakeClock
 
 RETRY = Retry(attempts=3, backoff=fixed(0))
+RETRY_LATER = Retry(attempts=9, backoff=fixed(10))
 
 
 class Hanging:
@@ -60,6 +61,15 @@ def hung(hanging: Hanging, clock: FakeClock, keys: str = "aba", path: Path | Non
     bus.publish_many([Placed(key, number) for number, key in enumerate(keys, 1)])
     drained_past(bus, clock, hanging.inside)
     return bus
+
+
+def until_called(bus: EventBus, calls: Sized, times: int) -> None:
+    """Drain until a handler has been called so often, and all that came of it is recorded."""
+    progress = bus._attachment.engine().pump.progress
+    while len(calls) < times:
+        bus.drain()
+        progress.wait(progress.version, 0.02)
+    bus.drain()
 
 
 def until_drained(bus: EventBus, handled: int) -> None:
@@ -120,6 +130,21 @@ def test_a_process_that_starts_later_tries_it_at_once(hanging: Hanging, tmp_path
         assert accounted(bus, "orders") == 3
 
 
+def test_a_close_in_order_uses_up_no_attempt_of_an_overdue_handler(hanging: Hanging, tmp_path: Path) -> None:
+    path, attempts = tmp_path / "log.db", list[tuple[int, int]]()
+
+    def handle(placed: Placed, ctx: Context) -> None:
+        attempts.append((placed.number, ctx.attempt))
+
+    hung(hanging, FakeClock(), path=path, retry=Retry(attempts=1)).close(timeout=0)
+    with standing_still(path, FakeClock(seed=99)) as bus:
+        bus.subscribe("orders", Placed, handler=handle, retry=Retry(attempts=1))
+        bus.drain()
+        assert attempts == [(1, 1), (3, 1)]
+        assert not bus.dead_letters.list()
+        assert accounted(bus, "orders") == 3
+
+
 def test_what_a_person_changes_meanwhile_does_not_start_it_a_second_time(hanging: Hanging) -> None:
     bus = hung(hanging, FakeClock())
     bus.subscriptions["orders"].pause()
@@ -147,6 +172,92 @@ def test_all_of_an_overdue_list_waits(hanging: Hanging) -> None:
     hanging.go.set()
     until_drained(bus, 4)
     assert hanging.numbers == [3, 1, 2, 4]
+    bus.close()
+
+
+class HangingList:
+    """A handler of lists: one of three hangs until it is let go, and fails then; later number 1 alone fails once."""
+
+    def __init__(self) -> None:
+        self.inside, self.go = threading.Event(), threading.Event()
+        self.lists, self.done = list[list[int]](), list[int]()
+
+    def __call__(self, events: list[Placed]) -> None:
+        numbers = [event.number for event in events]
+        self.lists.append(numbers)
+        if len(numbers) == 3:
+            self.inside.set()
+            assert self.go.wait(PATIENCE)
+            raise Oops("the list")
+        if numbers == [1] and self.lists.count([1]) == 1:
+            raise Oops("the first")
+        self.done += numbers
+
+
+@pytest.mark.parametrize(("order_by", "keys"), [("stream", "aaa"), ("log", "abc"), ("log", "aaa")])
+def test_an_overdue_list_that_fails_comes_again_in_order_and_waits_for_its_first(order_by: Any, keys: str) -> None:
+    clock, hanging = FakeClock(), HangingList()
+    bus = standing_still(clock=clock)
+    bus.subscribe("orders", Placed, handler=hanging, timeout=30, batch=3, order_by=order_by, retry=RETRY_LATER)
+    bus.publish_many([Placed(key, number) for number, key in enumerate(keys, 1)])
+    drained_past(bus, clock, hanging.inside)
+    assert bus.subscriptions["orders"].counts == {"retrying": 1, "held": 2}
+    assert [bus.status(position)["orders"] for position in (1, 2, 3)] == ["retrying", "held", "held"]
+    hanging.go.set()
+    until_called(bus, hanging.lists, 2)
+    assert hanging.lists[1:] == [[1]]
+    assert bus.subscriptions["orders"].counts == {"retrying": 1, "held": 2}
+    clock.advance(10)
+    until_drained(bus, 3)
+    assert hanging.done == [1, 2, 3]
+    assert not bus.subscriptions["orders"].counts
+    bus.close()
+
+
+def test_a_process_that_comes_after_an_overdue_list_tries_it_in_order(tmp_path: Path) -> None:
+    clock, hanging, path, done = FakeClock(), HangingList(), tmp_path / "log.db", list[int]()
+    bus = standing_still(path, clock)
+    bus.subscribe("orders", Placed, handler=hanging, timeout=30, batch=3)
+    bus.publish_many([Placed("a", number) for number in (1, 2, 3)])
+    drained_past(bus, clock, hanging.inside)
+    bus.close(timeout=0)
+
+    def handle(placed: Placed, ctx: Context) -> None:
+        if (placed.number, done) == (1, []) and ctx.attempt < 3:
+            raise Oops
+        done.append(placed.number)
+
+    again = FakeClock(seed=99)
+    with standing_still(path, again) as bus:
+        bus.subscribe("orders", Placed, handler=handle, retry=RETRY_LATER)
+        bus.drain()
+        assert (done, bus.subscriptions["orders"].counts) == ([], {"retrying": 1, "held": 2})
+        for _ in range(3):
+            again.advance(10)
+            bus.drain()
+        assert done == [1, 2, 3]
+        assert accounted(bus, "orders") == 3
+    hanging.go.set()
+
+
+@pytest.mark.parametrize("order_by", ["stream", "log"])
+def test_an_overdue_list_that_is_handled_in_the_end_lets_all_behind_it_go_on(order_by: Any) -> None:
+    clock, inside, go, done = FakeClock(), threading.Event(), threading.Event(), list[int]()
+
+    def handle(events: list[Placed]) -> None:
+        if len(events) == 3:
+            inside.set()
+            assert go.wait(PATIENCE)
+        done.extend(event.number for event in events)
+
+    bus = standing_still(clock=clock)
+    bus.subscribe("orders", Placed, handler=handle, timeout=30, batch=3, order_by=order_by)
+    bus.publish_many([Placed("a", number) for number in range(1, 6)])
+    drained_past(bus, clock, inside)
+    go.set()
+    until_drained(bus, 5)
+    assert done == [1, 2, 3, 4, 5]
+    assert (accounted(bus, "orders"), bus.subscriptions["orders"].row.cursor) == (5, 5)
     bus.close()
 
 

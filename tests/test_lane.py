@@ -10,7 +10,7 @@ import pytest
 from delivery_stage import Counted, Oops
 
 from eventbus import Envelope, Retry, testing
-from eventbus.delivery import Behind, Careful, Failed, Handled, Item, Left, Outcome, Unloaded
+from eventbus.delivery import Behind, Careful, Failed, Handled, Item, Left, Outcome, Unloaded, each
 from eventbus.events import TypeName
 from eventbus.store.deliveries import DeliveryRow
 from eventbus.store.subscriptions import Match, SubscriptionRow, with_backfill
@@ -316,6 +316,19 @@ def test_in_a_batch_in_strict_order_a_failure_leaves_the_rest_undone() -> None:
 
 def test_in_a_batch_the_end_of_the_bus_leaves_the_rest_undone() -> None:
     assert run_batch(offered(lane(), "a", "b", "c"), {}, stop_at=1) == ([1], [Handled(), Left(), Left()])
+
+
+def test_a_list_that_is_handled_comes_back_as_one_so_that_no_commit_falls_between_its_events() -> None:
+    it = offered(lane(), "a", "b", "c")
+    it.work.batch = 3  # type: ignore[misc]
+    back: list[tuple[list[int], Outcome]] = []
+    batch = attempts(
+        Job(it, list(it.ready)), lambda unit, outcome: back.append((positions(each(unit)), outcome)), lambda: False
+    )
+    next(batch)
+    with pytest.raises(StopIteration):
+        batch.send(Handled())
+    assert back == [([1, 2, 3], Handled())]
 
 
 # --- what a subscription means --------------------------------------------------------------------------

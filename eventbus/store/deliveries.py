@@ -24,7 +24,7 @@ _COUNT_ATTEMPT = (
     " WHERE subscription_id = ? AND position = ? RETURNING attempts, tries"
 )
 _UNCOUNT_ATTEMPT = (
-    "UPDATE eventbus_deliveries SET attempts = max(attempts - 1, 0), tries = max(tries - 1, 0)"
+    "UPDATE eventbus_deliveries SET attempts = max(attempts - 1, 0), tries = max(tries - ?, 0)"
     " WHERE subscription_id = ? AND position = ?"
 )
 _REORDER = (
@@ -136,10 +136,13 @@ def count_attempt(
     return found
 
 
-def uncount_attempt(connection: sqlite3.Connection, subscription_id: int, position: int) -> None:
-    """A try that was counted did not run after all."""
-    unbegin_attempt(connection, subscription_id, position)
-    connection.execute(_UNCOUNT_ATTEMPT, (subscription_id, position))
+def uncount_attempt(
+    connection: sqlite3.Connection, subscription_id: int, position: int, *, noted: bool = False
+) -> None:
+    """A try that was counted did not run after all, or not to its end; `noted` where something is kept of it."""
+    if not noted:
+        unbegin_attempt(connection, subscription_id, position)
+    connection.execute(_UNCOUNT_ATTEMPT, (0 if noted else 1, subscription_id, position))
 
 
 def unbegin_attempt(connection: sqlite3.Connection, subscription_id: int, position: int) -> None:

@@ -6,13 +6,23 @@ import sqlite3
 
 import attrs
 
+# A new owner raises the epoch, and a rewind epoch and run. Of what it leaves as it is there is a row, by the time a
+# step is looked for: its handler runs on, until whoever delivers it has read the rows again.
+_OWNED = (
+    "s.id = ? AND s.epoch - s.run = ? AND (s.run = ? OR EXISTS (SELECT 1 FROM eventbus_deliveries d"
+    " WHERE d.subscription_id = s.id AND d.position = ?))"
+)
 _FIND = (
-    "SELECT s.epoch, e.name, e.result, e.finished_at FROM eventbus_subscriptions s LEFT JOIN eventbus_steps e"
-    " ON e.subscription_id = s.id AND e.run = s.run AND e.position = ? AND e.name = ? WHERE s.id = ?"
+    "SELECT e.name, e.result, e.finished_at FROM eventbus_subscriptions s LEFT JOIN eventbus_steps e"
+    f" ON e.subscription_id = s.id AND e.run = s.run AND e.position = ? AND e.name = ? WHERE {_OWNED}"
+)
+_LOOK = (
+    "SELECT e.name, e.result, e.finished_at FROM eventbus_subscriptions s JOIN eventbus_steps e"
+    " ON e.subscription_id = s.id AND e.run = s.run WHERE s.id = ? AND e.position = ? AND e.name = ?"
 )
 _KEEP = (
     "INSERT INTO eventbus_steps (subscription_id, run, position, name, result, finished_at)"
-    " SELECT id, run, ?, ?, ?, ? FROM eventbus_subscriptions WHERE id = ? AND run = ? AND epoch = ?"
+    f" SELECT s.id, s.run, ?, ?, ?, ? FROM eventbus_subscriptions s WHERE {_OWNED}"
 )
 _FORGET = "DELETE FROM eventbus_steps WHERE subscription_id = ? AND position = ?"
 
@@ -35,19 +45,26 @@ class StepRow:
     finished_at: str
 
 
-def find(connection: sqlite3.Connection, subscription_id: int, position: int, name: str) -> tuple[int, StepRow | None]:
-    """The epoch of the subscription now, 0 if it is gone, and the step, None if it has not run."""
-    found = connection.execute(_FIND, (position, name, subscription_id)).fetchone()
-    if found is None:
-        return 0, None
-    epoch, *row = found
-    return epoch, None if row[0] is None else StepRow(*row)
+def find(connection: sqlite3.Connection, owner: Owner, position: int, name: str) -> tuple[bool, StepRow | None]:
+    """Whether the delivery is still the owner's, and the step, None if it has not run."""
+    found = connection.execute(_FIND, (position, name, *_owned(owner, position))).fetchone()
+    return found is not None, None if found is None or found[0] is None else StepRow(*found)
+
+
+def look(connection: sqlite3.Connection, subscription_id: int, position: int, name: str) -> StepRow | None:
+    """The step, whoever delivers it; None if it has not run."""
+    found = connection.execute(_LOOK, (subscription_id, position, name)).fetchone()
+    return None if found is None else StepRow(*found)
 
 
 def keep(connection: sqlite3.Connection, owner: Owner, position: int, row: StepRow) -> bool:
-    """Write a step; False if the subscription is another process's by now, or in another run."""
-    values = (position, row.name, row.result, row.finished_at, owner.subscription_id, owner.run, owner.epoch)
+    """Write a step; False if the delivery is another process's by now, or comes again in another run."""
+    values = (position, row.name, row.result, row.finished_at, *_owned(owner, position))
     return connection.execute(_KEEP, values).rowcount == 1
+
+
+def _owned(owner: Owner, position: int) -> tuple[int, int, int, int]:
+    return owner.subscription_id, owner.epoch - owner.run, owner.run, position
 
 
 def forget(connection: sqlite3.Connection, subscription_id: int, position: int) -> None:

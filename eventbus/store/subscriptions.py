@@ -44,7 +44,7 @@ _AHEAD = (
     " UNION SELECT value FROM json_each(?) ORDER BY value) WHERE value > cursor) WHERE id = ?"
 )
 _GUARD = "UPDATE eventbus_subscriptions SET breaker = ? WHERE id = ?"
-_TAKE = "UPDATE eventbus_subscriptions SET epoch = epoch + 1, owner = ? WHERE id = ? RETURNING epoch, cursor, claim"
+_TAKE = "UPDATE eventbus_subscriptions SET epoch = epoch + ?, owner = ? WHERE id = ? RETURNING epoch, cursor, claim"
 _RELEASE = "UPDATE eventbus_subscriptions SET claim = cursor, owner = NULL, updated_at = ? WHERE id = ? AND epoch = ?"
 _SET_STATE = (
     "UPDATE eventbus_subscriptions SET state = ?, state_reason = ?, changes = changes + 1, updated_at = ? WHERE id = ?"
@@ -224,12 +224,16 @@ def with_backfill(row: SubscriptionRow) -> SubscriptionRow:
     return attrs.evolve(row, types=types, cursor=min(row.cursor, *(match.since for match in added)))
 
 
-def take_over(connection: sqlite3.Connection, subscription_id: int, owner: str) -> tuple[int, int, int] | None:
-    """Make this process the one that delivers it: the new epoch, the cursor and the claim, None if it is gone.
+def take_over(
+    connection: sqlite3.Connection, subscription_id: int, owner: str, *, again: bool = False
+) -> tuple[int, int, int] | None:
+    """Make this process the one that delivers it: the epoch, the cursor and the claim, None if it is gone.
 
-    Whoever had it before finds its epoch outdated in its next commit, and stops (LeaseLost).
+    Whoever had it before finds its epoch outdated in its next commit, and stops (LeaseLost); `again` where that was
+    this process.
     """
-    found: tuple[int, int, int] | None = connection.execute(_TAKE, (owner, subscription_id)).fetchone()
+    values = (0 if again else 1, owner, subscription_id)
+    found: tuple[int, int, int] | None = connection.execute(_TAKE, values).fetchone()
     return found
 
 

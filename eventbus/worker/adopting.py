@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 
 import attrs
 
 from eventbus.clock import from_iso, iso, waits_until
+from eventbus.delivery import each
 from eventbus.store import append, deliveries, subscriptions
 from eventbus.store.names import NameBook
 from eventbus.store.subscriptions import SubscriptionRow
-from eventbus.worker.lane import CLAIM, CRASHES, Job, Lane
+from eventbus.worker.inheriting import inherit, is_heir
+from eventbus.worker.lane import CLAIM, CRASHES, Lane
 from eventbus.worker.matching import Matching
 from eventbus.worker.reordering import reorder
 from eventbus.worker.work import Work
@@ -24,15 +25,19 @@ def adopt(
     names: NameBook,
     owner: str,
     now: float,
-    strays: Sequence[Job] = (),
+    before: Lane | None = None,
 ) -> Lane | None:
     """Take a subscription over in the open write transaction, and read what is to be done; None if it is gone.
 
     A claim that is still open means that its owner crashed: what it claimed of the events there are may
-    have been running, and is tried one by one, each attempt counted before it runs. `strays` are handlers of the
-    lane before that still run here.
+    have been running, and is tried one by one, each attempt counted before it runs. `before` is the lane that ended
+    here: what still runs of it goes on, and its epoch lasts if nothing has come in between.
     """
-    taken = subscriptions.take_over(connection, row_id, owner)
+    found = subscriptions.with_id(connection, row_id)
+    if found is None:
+        return None
+    is_own = before is not None and not before.lost and found.epoch == before.epoch
+    taken = subscriptions.take_over(connection, row_id, owner, again=is_own)
     row = subscriptions.with_id(connection, row_id)
     if taken is None or row is None:
         return None
@@ -51,9 +56,10 @@ def adopt(
         careful=careful,
         matching=Matching(row.types),
         paused=row.state in subscriptions.STANDING,
-        strays=list(strays),
     )
-    _load(connection, lane, now)
+    if before is not None and is_heir(found, before):
+        inherit(connection, lane, before)
+    load(connection, lane, now)
     return lane
 
 
@@ -66,14 +72,15 @@ def _with_backfill(connection: sqlite3.Connection, row: SubscriptionRow, text: s
     return moved
 
 
-def _load(connection: sqlite3.Connection, lane: Lane, now: float) -> None:
-    """The deliveries that are not normal."""
+def load(connection: sqlite3.Connection, lane: Lane, now: float) -> None:
+    """Read the deliveries that are not normal; what runs here is not to be tried."""
     counts = deliveries.counts(connection, lane.row.id)
     lane.held = counts.get("held", 0)
     lane.ahead = frozenset(position for position in lane.row.ahead if position > lane.cursor)
     lane.apart = lane.ahead.union(deliveries.beyond(connection, lane.row.id, lane.cursor))
     lane.blocked.update(deliveries.blocked_keys(connection, lane.row.id))
-    running = {item.position for job in lane.strays for item in job.items}
+    running = {*lane.flight, *lane.trying, *(item.position for job in lane.strays for item in job.items)}
+    running.update(item.position for unit, _ in lane.pending for item in each(unit))
     for row in deliveries.runnable(connection, lane.row.id):
         if row.position in running:
             continue

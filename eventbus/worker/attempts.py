@@ -43,11 +43,10 @@ def attempts(job: Job, report: Report, stopping: Callable[[], bool]) -> Attempts
     left = deque(job.items)
     most = job.lane.work.batch
     while left:
-        if most is None:
-            yield from course.take([left.popleft()], bundled=False)
-        else:
-            chunk = [left.popleft() for _ in range(min(most, len(left)))]
-            yield from course.take(chunk, bundled=True)
+        chunk = [left.popleft()]
+        while left and most is not None and len(chunk) < most and not (chunk[0].alone or left[0].alone):
+            chunk.append(left.popleft())
+        yield from course.take(chunk, bundled=most is not None)
 
 
 class _Course:
@@ -81,11 +80,13 @@ class _Course:
             return
         if isinstance(outcome, Left):
             self._stopped = True
-        if unit is not free[-1]:
-            free[-1].drafts = unit.drafts
         for item in free:
             self._came(item, outcome)
-            self._report(item, outcome)
+        if len(free) == 1:
+            free[0].drafts = unit.drafts
+            self._report(free[0], outcome)
+        else:  # as one: what a list has published is for all of it
+            self._report(unit, outcome)
 
     def _begin(self, unit: Item) -> bool:
         job = self._job

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
-from eventbus.delivery import Behind, Careful, Item, Outcome
+from eventbus.delivery import Behind, Careful, Item, Left, Outcome
 from eventbus.errors import EventBusError
 from eventbus.events import Envelope
 from eventbus.store.deliveries import DeliveryRow
@@ -51,6 +51,16 @@ class Job:
     detached: bool = False
     cancel: Callable[[Item], object] | None = None  # asks an async handler to end
     lock: threading.Lock = attrs.field(factory=threading.Lock)
+
+    def call_off(self) -> None:
+        """It could not be started: its events come back as not tried, unless it has begun all the same."""
+        with self.lock:
+            if self.finished or self.trying is not None or self.reported:
+                return
+            self.detached = True
+        self.results.extend((item, Left()) for item in self.items)
+        self.reported.update(item.position for item in self.items)
+        self.finished = True
 
 
 @attrs.frozen
@@ -150,11 +160,18 @@ class Lane:
 
     def reach(self) -> None:
         """Stand at the next stop, if all before it is done."""
-        if not self.stops or self.stuck_at is not None or self.ready or self.flight or self.pending:
+        if not self.stops or self.stuck_at is not None or self._next_ready() or self.flight or self.pending:
             return
         if self.scanned >= self.stops[0] - 1:
             self.stuck_at = self.stops[0]
             self.scanned = max(self.scanned, self.stuck_at)
+
+    def _next_ready(self) -> int | None:
+        """The position of the next event that was never tried; in strict order none from a stop on."""
+        if not self.ready or self.stuck_at is not None:
+            return None
+        position = self.ready[0].position
+        return None if self.stops and position >= self.stops[0] else position
 
     # -- what comes next ---------------------------------------------------------------------------
     def idle(self) -> bool:
@@ -169,7 +186,8 @@ class Lane:
 
     def has_fresh(self) -> bool:
         """True if something that was never tried is there and claimed."""
-        return bool(self.ready) and self.stuck_at is None and self.ready[0].position <= self.claim
+        position = self._next_ready()
+        return position is not None and position <= self.claim
 
     def parked(self, now: float) -> int | None:
         """The position of a parked delivery that is due."""
@@ -200,8 +218,6 @@ class Lane:
 
         `most`: how many, by default as many as a job takes.
         """
-        if self.stuck_at is not None:
-            return None
         # One after the other: a transactional handler moves the cursor itself, past nothing that has no row yet, and
         # what it settles lies below the cursor.
         in_turn = self.work.concurrency == 1
@@ -209,7 +225,7 @@ class Lane:
         batch: list[Item] = []
         stays: list[Item] = []
         waiting: set[str] = set()
-        while self.ready and len(batch) < most and self.ready[0].position <= self.claim:
+        while self.has_fresh() and len(batch) < most:
             item = self.ready[0]
             if not in_turn and item.key is not None and (item.key in self.busy or item.key in waiting):
                 stays.append(self.ready.popleft())
@@ -256,9 +272,10 @@ class Lane:
 
     def wants_claim(self) -> bool:
         """True if the next event lies beyond what is claimed, and it could be run now."""
-        if not self.ready or self.flight or self.stuck_at is not None or self.paused or self.lost:
+        position = self._next_ready()
+        if position is None or self.flight or self.paused or self.lost:
             return False
-        return self.ready[0].position > self.claim
+        return position > self.claim
 
     def next_due(self) -> float | None:
         """When the first parked delivery is due, wall clock; in strict order that is the stop it stands at."""
@@ -281,8 +298,7 @@ class Lane:
         undone = [position for position, item in self.flight.items() if not (item.parked or position in done)]
         if self.ready:
             undone.append(self.ready[0].position)
-        if self.stuck_at is not None and self.stuck_at not in done:
-            undone.append(self.stuck_at)
+        undone.extend([position for position in self.stops if position not in done][:1])
         if stuck is not None:
             undone.append(stuck)
         return max(self.cursor, min(undone) - 1 if undone else self.scanned)
@@ -305,7 +321,7 @@ class Lane:
         if self.strict:
             if position not in self.stops:
                 insort(self.stops, position)
-            self.stuck_at = position
+            self.stuck_at = self.stops[0]
         else:
             self.passed = max(self.passed, position)
 
@@ -313,6 +329,15 @@ class Lane:
         """A parked delivery is to be tried at `due`, wall clock."""
         self.due[position] = Due(due, attempts, key, again)
         heapq.heappush(self._order, (due, position))
+
+    def forget_rows(self) -> None:
+        """They are about to be read again."""
+        self.due.clear()
+        self._order.clear()
+        self.unloaded.clear()
+        self.blocked.clear()
+        self.stops.clear()
+        self.stuck_at = None
 
     def wake(self, row: DeliveryRow, now: float) -> None:
         """A delivery that waited for its class is to be tried."""
@@ -336,9 +361,11 @@ class Lane:
             self.held -= 1
             self.make_due(released[0], now, released[1], item.key, again=released[1] > 0)
 
-    def put_back(self, item: Item) -> None:
-        """It was not run after all: it comes up again where it was."""
+    def put_back(self, item: Item, *, held: bool = False) -> None:
+        """It was not run after all: it comes up again where it was, if that is not behind another one."""
         self._land(item.position)
+        if held:
+            return
         if not item.parked:
             self.ready = deque(sorted([*self.ready, item], key=lambda each: each.position))
         elif item.position in self.trying:
@@ -351,12 +378,16 @@ class Lane:
         """How many deliveries wait for another one, or for their class."""
         return self.held + len(self.unloaded)
 
+    def runs(self) -> bool:
+        """True while one of its handlers runs, or has come back unheard."""
+        return bool(self.jobs) or any(not (self.lost and job.finished) for job in self.strays)
+
     # -- how far it is -----------------------------------------------------------------------------
     def behind_scan(self) -> bool:
         """True if only events that are not meant for it lie between the cursor and what was read."""
         if self.ready or self.pending or self.flight or self.stuck_at is not None:
             return False
-        return self.cursor < self.scanned and not self.lost
+        return self.cursor < self._last_free(self.scanned) and not self.lost
 
     def owes_cursor(self) -> bool:
         """True if the cursor is to move at once over what was passed: until then that is taken for to come."""

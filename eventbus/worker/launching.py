@@ -25,8 +25,21 @@ class Launcher:
 
     def launch(self, lanes: Iterable[Lane], *, here: bool) -> bool:
         """Start a job on every lane that has something to do; True if any has."""
+        taken: list[tuple[Lane, int]] = []
+        try:
+            moved = self._choose(lanes, taken, here=here)
+            counted = self._counted(taken)
+        except BaseException:
+            for lane, position in taken:
+                if position in lane.trying:
+                    lane.untake(position)
+            raise
+        self._start(counted, here=here)
+        return moved
+
+    def _choose(self, lanes: Iterable[Lane], taken: list[tuple[Lane, int]], *, here: bool) -> bool:
+        """Start what was never tried, and take what is parked and due; True if there was anything to do."""
         moved, now = False, self._clock.time()
-        parked: list[tuple[Lane, int]] = []
         for lane in lanes:
             lane.reach()
             admits = self._admitted(lane, now)
@@ -38,11 +51,11 @@ class Launcher:
                     if not self._fresh(lane, admits, here=here):
                         break
                 elif not (self._pass(lane, position) or self._give_up(lane, position)):
+                    taken.append((lane, position))
                     if lane.take(position):  # nothing else is to run meanwhile
                         room = 0
-                    parked.append((lane, position))
                 moved = True
-        return self._launch_parked(parked, here=here) or moved
+        return moved
 
     def _admitted(self, lane: Lane, now: float) -> Admits:
         admits = self._circuits.admits(lane, now)
@@ -67,31 +80,28 @@ class Launcher:
     def _fresh(self, lane: Lane, admits: Admits, *, here: bool) -> bool:
         passed = pass_over(lane, self._storage.names)
         if items := lane.fresh(1 if admits == "probe" else None):
-            self._start(lane, items, here=here)
+            self._start([Job(lane, items)], here=here)
         return passed or bool(items) or bool(lane.pending)
 
-    def _launch_parked(self, parked: list[tuple[Lane, int]], *, here: bool) -> bool:
-        """Try parked deliveries, each counted before it runs: one that kills the process has been counted."""
-        if not parked:
-            return False
-        counted: list[tuple[Lane, int, tuple[int, int] | None]] = []
-        try:
-            with self._storage.writing(synced=False) as connection:
-                now = iso(self._clock.time())
-                for lane, position in parked:
-                    counts = deliveries.count_attempt(connection, lane.row.id, position, now)
-                    counted.append((lane, position, counts))
-        except BaseException:
-            for lane, position in parked:
-                lane.untake(position)
-            raise
-        for lane, position, counts in counted:
-            item = self._item(lane, position, *counts) if counts is not None else None
-            if item is not None:
-                self._start(lane, [item], here=here)
-            else:  # its row is gone: somebody settled it
+    def _counted(self, taken: list[tuple[Lane, int]]) -> list[Job]:
+        """Jobs for parked deliveries, each counted before it runs: one that kills the process has been counted.
+
+        What may fail, as reading may, comes before that commit: what was counted is started.
+        """
+        if not taken:
+            return []
+        found = [(lane, position, self._item(lane, position)) for lane, position in taken]
+        with self._storage.writing(synced=False) as connection:
+            now = iso(self._clock.time())
+            counts = [deliveries.count_attempt(connection, lane.row.id, position, now) for lane, position in taken]
+        jobs: list[Job] = []
+        for (lane, position, item), count in zip(found, counts, strict=True):
+            if item is None or count is None:  # its row is gone: somebody settled it
                 lane.trying.pop(position, None)
-        return True
+            else:
+                item.attempt, item.tries = count
+                jobs.append(Job(lane, [item]))
+        return jobs
 
     def _pass(self, lane: Lane, position: int) -> bool:
         """True for a parked delivery that turns out not to be for the handler."""
@@ -100,7 +110,7 @@ class Launcher:
         names = self._storage.names
         if row is None or not is_passed(lane.matching, names, names.type_named(row[2])):
             return False
-        item = self._item(lane, position, lane.due[position].attempts, 0)
+        item = self._item(lane, position)
         if item is not None:
             lane.pending.append((item, NotMeant()))
         return item is not None
@@ -114,16 +124,18 @@ class Launcher:
             row = deliveries.one(connection, lane.row.id, position)
             tries = 0 if row is None else row.tries
             began = deliveries.began(connection, lane.row.id, lane.row.run, position, tries)
-        item = self._item(lane, position, attempts, tries) if row is not None else None
-        if item is None:
+        item = self._item(lane, position) if row is not None else None
+        if row is None or item is None:
             lane.due.pop(position, None)
         else:
+            item.tries = row.tries
             ended = EventBusError("The process ended while the handler ran, in each of its last attempts.")
             started_at = self._clock.time() if began is None else from_iso(began).timestamp()
             lane.pending.append((item, Failed(ended, started_at, None, final=True)))
         return True
 
-    def _item(self, lane: Lane, position: int, attempt: int, tries: int) -> Item | None:
+    def _item(self, lane: Lane, position: int) -> Item | None:
+        """A parked delivery, with the attempts that it has used up."""
         with self._storage.reading() as connection:
             row = reading.one(connection, position)
             parked = deliveries.one(connection, lane.row.id, position)
@@ -133,10 +145,18 @@ class Launcher:
             row = reading.with_payload(row, parked.payload)
         due = lane.trying.get(position) or lane.due[position]
         item = lane.item(Envelope(row, self._storage.names))
-        item.key, item.attempt, item.tries, item.parked = due.key, attempt, tries, True
+        item.key, item.attempt, item.tries, item.parked = due.key, due.attempts, 0, True
         return item
 
-    def _start(self, lane: Lane, items: list[Item], *, here: bool) -> None:
-        job = Job(lane, items)
-        lane.launch(job)
-        self._runners.start(job, here=here and lane.work.concurrency == 1 and lane.work.timeout is None)
+    def _start(self, jobs: list[Job], *, here: bool) -> None:
+        """Have them run; what cannot be started comes back as not tried."""
+        for job in jobs:
+            job.lane.launch(job)
+        try:
+            for job in jobs:
+                work = job.lane.work
+                self._runners.start(job, here=here and work.concurrency == 1 and work.timeout is None)
+        except BaseException:
+            for job in jobs:
+                job.call_off()
+            raise

@@ -8,10 +8,11 @@ import traceback
 from collections.abc import Callable, Iterable
 
 from eventbus.clock import Clock
-from eventbus.delivery import Bundle, Item, Overdue
+from eventbus.delivery import Behind, Item, Left, Overdue, among, each
 from eventbus.errors import HandlerTimeout
 from eventbus.technical import HandlerOverdue
 from eventbus.worker.lane import Job, Lane
+from eventbus.worker.reordering import IN_LINE
 
 GRACE_SECONDS = 1.0  # what an async handler gets to end after it was cancelled
 
@@ -29,7 +30,7 @@ class OverdueWatch:
         now = self._clock.monotonic()
         ends: list[float] = []
         for lane in lanes:
-            if lane.work.timeout is None or lane.lost:
+            if lane.work.timeout is None:
                 continue
             for job in list(lane.jobs):
                 end = self._look_at(lane, job, lane.work.timeout, now)
@@ -56,22 +57,16 @@ class OverdueWatch:
 
     def _part(self, lane: Lane, job: Job, trying: Item, now: float) -> None:
         """Go on without a job: what it tries is parked until that returns, what it has not begun is free."""
-        stuck = trying.items if isinstance(trying, Bundle) else [trying]
+        stuck = each(trying)
         lane.jobs.remove(job)
         lane.strays.append(job)
-        while job.results:
-            lane.pending.append(job.results.popleft())
-        known = {item.position for item, _ in lane.pending} | {item.position for item in stuck}
-        for item in job.items:
-            if item.position not in known:
-                lane.put_back(item)
-        job.items = stuck
         seconds = now - trying.started
         stack = _stack(trying.thread)
+        if lane.lost:  # nothing of it is recorded here; the lane that follows waits no longer
+            job.items = stuck
+        else:
+            self._set_aside(lane, job, stuck, seconds, stack)
         for item in stuck:
-            error = HandlerTimeout(lane.name, lane.work.timeout or seconds)
-            lane.pending.append((item, Overdue(error, self._clock.time() - seconds, seconds, stack, not item.parked)))
-            item.parked = True
             envelope = item.envelope
             _log.error(
                 "%r, %r at position %d: the handler has run for %g s; its order key waits for it:\n%s",
@@ -81,20 +76,40 @@ class OverdueWatch:
                 HandlerOverdue(lane.name, envelope.id, envelope.type, item.position, item.attempt, seconds, stack)
             )
 
+    def _set_aside(self, lane: Lane, job: Job, stuck: list[Item], seconds: float, stack: str) -> None:
+        while job.results:
+            lane.pending.append(job.results.popleft())
+        known = {item.position for unit, _ in lane.pending for item in each(unit)}
+        known.update(item.position for item in stuck)
+        for item in job.items:
+            if item.position not in known:
+                lane.put_back(item)
+        job.items = stuck
+        first: set[str] = set()  # of their keys; what is behind one of these in the list waits for it, as always
+        for item in stuck:
+            if lane.strict and len(stuck) > 1:
+                item.key = IN_LINE
+            error = HandlerTimeout(lane.name, lane.work.timeout or seconds)
+            overdue = Overdue(error, self._clock.time() - seconds, seconds, stack, not item.parked)
+            lane.pending.append((item, Behind() if item.key in first else overdue))
+            first.update([] if item.key is None else [item.key])
+            item.parked = True
+
 
 def collect_strays(lane: Lane) -> None:
-    """What came back from handlers that the lane has parted with."""
+    """What came back from handlers that the lane has parted with; that of a lost one is for the next to read."""
+    if lane.lost:
+        return
     for job in list(lane.strays):
         finished = job.finished
         while job.results:
-            item, outcome = job.results.popleft()
-            if item in job.items and not lane.lost:
-                lane.pending.append((item, outcome))
+            unit, outcome = job.results.popleft()
+            if (mine := among(unit, job.items)) is not None:
+                lane.pending.append((mine, outcome))
         if finished:
             lane.strays.remove(job)
-            for item in job.items:
-                if item.position not in job.reported and not lane.lost:
-                    lane.put_back(item)
+            left = [item for item in job.items if item.position not in job.reported]
+            lane.pending.extend((item, Left()) for item in left)
 
 
 def _stack(thread: int | None) -> str:

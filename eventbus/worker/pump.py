@@ -279,7 +279,7 @@ class Pump:
         """In the pump's turn: record what still comes back, and give the claims back."""
         lanes = self._rounds.lanes.values()
         self._rounds.record()
-        while any(lane.jobs or lane.strays for lane in lanes) and deadline.left():
+        while any(lane.runs() for lane in lanes) and deadline.left():
             self.bell.wait(deadline.left(0.05))
             self._rounds.record()
         left = self._running()
@@ -294,7 +294,7 @@ class Pump:
         for lane in list(self._rounds.lanes.values()):
             jobs = [*lane.jobs, *lane.strays]
             positions = [str(job.trying.position) for job in jobs if job.trying is not None]
-            if jobs:
+            if lane.runs():
                 told.append(f"{lane.name!r}" + (f" (position {', '.join(positions)})" if positions else ""))
         return told
 

@@ -9,6 +9,7 @@ import attrs
 from eventbus.clock import Clock, iso
 from eventbus.delivery import (
     Behind,
+    Bundle,
     Careful,
     Failed,
     Handled,
@@ -18,6 +19,7 @@ from eventbus.delivery import (
     Outcome,
     Overdue,
     Unloaded,
+    each,
 )
 from eventbus.errors import EventBusError
 from eventbus.retry import Again, Discard, Pause
@@ -27,13 +29,13 @@ from eventbus.store.deliveries import AttemptRow, DeliveryRow
 from eventbus.worker.lane import Lane
 
 
-def needs_writing(item: Item, outcome: Outcome) -> bool:
+def needs_writing(unit: Item, outcome: Outcome) -> bool:
     """False for what is written already, or changes nothing."""
     match outcome:
         case Handled(recorded=recorded):
             return not recorded
         case Left():
-            return item.parked
+            return any(item.parked for item in each(unit))
         case _:
             return True
 
@@ -49,11 +51,18 @@ class Effect:
     appended: tuple[Appended, ...] = ()
     discarded: Handled | None = None  # it failed, and is done with all the same
     pauses: str | None = None  # why the subscription stops
+    held: bool = False  # it did not run, and is behind another one
 
     @property
     def new(self) -> bool:
         """True if the delivery had no row before."""
-        return self.outcome.new if isinstance(self.outcome, Overdue) else not self.item.parked
+        match self.outcome:
+            case Overdue(new=new):
+                return new
+            case Behind():
+                return True
+            case _:
+                return not self.item.parked
 
     @property
     def succeeded(self) -> bool:
@@ -84,7 +93,7 @@ class Effect:
         elif self.row is not None:
             lane.park(self.row, self.due, new=self.new)
         else:
-            lane.put_back(self.item)
+            lane.put_back(self.item, held=self.held)
         lane.paused = lane.paused or self.pauses is not None
 
 
@@ -97,15 +106,18 @@ class Recorder:
         self._text = iso(self._now)
         self._parked_keys: set[str] = set()
 
-    def record(self, item: Item, outcome: Outcome) -> Effect:
-        """Write one outcome."""
+    def record(self, unit: Item, outcome: Outcome) -> list[Effect]:
+        """Write one outcome; that of a list is one for each of its events, in order."""
+        if isinstance(unit, Bundle) and isinstance(outcome, Handled):
+            return self._handled_together(unit)
+        return [self._record(item, outcome) for item in each(unit)]
+
+    def _record(self, item: Item, outcome: Outcome) -> Effect:
         match outcome:
             case Handled(recorded=True):
                 return Effect(item, outcome)
             case Left():
-                if item.parked:  # its attempt was counted beforehand, and then it did not run
-                    deliveries.uncount_attempt(self._connection, self._lane.row.id, item.position)
-                return Effect(item, outcome)
+                return self._left(item)
             case Handled():
                 return self._handled(item)
             case Failed():
@@ -151,11 +163,37 @@ class Recorder:
     def _due(self, item: Item, outcome: Outcome) -> Effect:
         return self._park(item, outcome, "retrying", self._now)
 
+    def _left(self, item: Item) -> Effect:
+        if not item.parked:
+            return Effect(item, Left())
+        row = deliveries.one(self._connection, self._lane.row.id, item.position)
+        # Its attempt was counted beforehand, and then it did not run.
+        deliveries.uncount_attempt(self._connection, self._lane.row.id, item.position)
+        return Effect(item, Left(), held=row is not None and row.state == "held")
+
     def _handled(self, item: Item) -> Effect:
         try:
-            appended = tuple(self._appender.append(self._connection, item.drafts, self._text)) if item.drafts else ()
+            appended = self._published(item)
         except EventBusError as error:  # what a handler published and the log refuses is the handler's failure
             return self._failed(item, Failed(error, self._now, 0.0))
+        return self._settled(item, appended)
+
+    def _handled_together(self, bundle: Bundle) -> list[Effect]:
+        """All of a list are handled, and what it published is stored, or none: nobody can tell for which that was."""
+        try:
+            appended = self._published(bundle)
+        except EventBusError:  # as where a list fails: each alone, and whose fault it was shows there
+            for item in bundle.items:
+                item.alone = True
+            return [self._left(item) for item in bundle.items]
+        last = bundle.items[-1]
+        return [self._settled(item, appended if item is last else ()) for item in bundle.items]
+
+    def _published(self, unit: Item) -> tuple[Appended, ...]:
+        """What its handler has published, stored. Raises what keeps the log from taking it, with nothing stored."""
+        return tuple(self._appender.append(self._connection, unit.drafts, self._text)) if unit.drafts else ()
+
+    def _settled(self, item: Item, appended: tuple[Appended, ...]) -> Effect:
         released = settle(self._connection, self._lane, item, self._text)
         return Effect(item, Handled(released=released), appended=appended)
 
@@ -215,7 +253,8 @@ class Recorder:
         error: str | None = None,
     ) -> Effect:
         due_text = iso(due) if due is not None else None
-        tries = item.tries if isinstance(outcome, Failed | Overdue) or item.parked else 0
+        counted = isinstance(outcome, Failed | Overdue) or (item.parked and not isinstance(outcome, Behind))
+        tries = item.tries if counted else 0
         row = DeliveryRow(item.position, item.key, state, attempts, tries, due_text, error, self._text)
         deliveries.park(self._connection, self._lane.row.id, row)
         if item.key is not None:

@@ -12,7 +12,8 @@ from eventbus.store import subscriptions
 from eventbus.store.lockfile import Leases
 from eventbus.store.storage import Storage
 from eventbus.worker.adopting import adopt
-from eventbus.worker.lane import Job, Lane
+from eventbus.worker.lane import Lane
+from eventbus.worker.reloading import reload
 from eventbus.worker.rounds import Rounds
 from eventbus.worker.work import Work
 
@@ -29,7 +30,7 @@ class Roster:
         self._leases = Leases(storage.location)
         self._wanted: dict[int, Work] = {}
         self._reload: dict[int, float] = {}  # and from when on, monotonic
-        self._strays: dict[int, list[Job]] = {}  # handlers of a lane that ended which still run
+        self._ended: dict[int, Lane] = {}  # lanes of which something may still run here, until the next is made
         self.standby: frozenset[int] = frozenset()  # what another process delivers
         self.gone: Callable[[int], object] = lambda row_id: None  # told of a row that another process has removed
         self.given_up: Callable[[], object] = lambda: None  # told when another process could go on with something
@@ -101,22 +102,19 @@ class Roster:
     # -- bringing the lanes in line ----------------------------------------------------------------
     def adopt(self, *, stopping: bool) -> bool:
         """End the lanes of what is not wanted or was changed, and make those that are missing; True if any."""
-        lanes, now, dropped, given_up = self._rounds.lanes, self._clock.monotonic(), False, False
+        lanes, now, changed, given_up = self._rounds.lanes, self._clock.monotonic(), False, False
         for row_id, lane in list(lanes.items()):
             again = self._reload.get(row_id)
             if self._wanted.get(row_id) is lane.work and (again is None or again > now):
                 continue
             lane.paused = True
-            if not lane.jobs and not lane.pending:
-                del lanes[row_id]
-                self._strays[row_id] = [] if lane.lost else lane.strays
-                self._reload.pop(row_id, None)
-                dropped = True
-                if not lane.lost:
-                    self._rounds.give_back_one(lane)
-                if row_id not in self._wanted or lane.lost:
-                    self._leases.give_up(row_id)
-                    given_up = True
+            if lane.pending and not lane.lost:
+                continue
+            if self._read_again(row_id, lane):
+                changed = True
+            elif not lane.jobs:
+                changed = True
+                given_up = self._end(row_id, lane) or given_up
         if given_up:
             self.given_up()
         missing = [(row_id, work) for row_id, work in self.works().items() if row_id not in lanes]
@@ -124,7 +122,40 @@ class Roster:
         self.standby = frozenset(row_id for row_id, _ in missing) - {row_id for row_id, _ in mine}
         if mine:
             self._take(mine, self._clock.time())
-        return dropped or bool(mine)
+        return changed or bool(mine)
+
+    def _read_again(self, row_id: int, lane: Lane) -> bool:
+        """Read its rows again while what runs goes on; False if the lane has to end first."""
+        # A transactional handler writes the rows itself, from its own thread.
+        recorded_here = lane.work.kind != "transactional" or not lane.jobs
+        if lane.lost or self._wanted.get(row_id) is not lane.work or not recorded_here:
+            return False
+        asked = self._reload.pop(row_id)  # what changes from here on is read again
+        done = False
+        try:
+            with self._storage.writing(synced=False) as connection:
+                done = reload(connection, lane, self._clock.time())
+        finally:
+            if not done:
+                self._reload.setdefault(row_id, asked)
+        if done:
+            lane.paused = lane.row.state in subscriptions.STANDING
+            if row_id in self._reload or self._wanted.get(row_id) is not lane.work:
+                lane.paused = True
+            self._rounds.look_again()
+        return done
+
+    def _end(self, row_id: int, lane: Lane) -> bool:
+        """Part with a lane of which nothing runs; True if its subscription is another process's to take, too."""
+        del self._rounds.lanes[row_id]
+        self._ended[row_id] = lane
+        self._reload.pop(row_id, None)
+        if not lane.lost:
+            self._rounds.give_back_one(lane, strays=row_id not in self._wanted)
+        if row_id in self._wanted and not lane.lost:
+            return False
+        self._leases.give_up(row_id)
+        return True
 
     def owners(self) -> frozenset[int]:
         """The processes that deliver what this one stands by for; 0 is one that the system does not name."""
@@ -142,7 +173,7 @@ class Roster:
             with self._storage.writing(synced=False) as connection:
                 names = self._storage.names
                 made = [
-                    (row_id, adopt(connection, row_id, work, names, owner, now, self._strays.get(row_id, ())))
+                    (row_id, adopt(connection, row_id, work, names, owner, now, self._ended.get(row_id)))
                     for row_id, work in mine
                 ]
         except BaseException:
@@ -150,7 +181,7 @@ class Roster:
                 self._leases.give_up(row_id)
             raise
         for row_id, new in made:
-            self._strays.pop(row_id, None)
+            self._ended.pop(row_id, None)
             if new is None:
                 self._lose(row_id)
             else:
@@ -164,6 +195,7 @@ class Roster:
         """Its row is gone; where another generation took its place, that is wanted next."""
         self._leases.give_up(row_id)
         self._wanted.pop(row_id, None)
+        self._ended.pop(row_id, None)
         self.gone(row_id)
 
     def reload_changed(self) -> bool:
@@ -178,8 +210,8 @@ class Roster:
 
     def drop(self, row_id: int) -> None:
         """Its row is gone: record nothing more. Only in the pump's turn."""
-        self._wanted.pop(row_id, None)
-        self._reload.pop(row_id, None)
+        for known in (self._wanted, self._reload, self._ended):
+            known.pop(row_id, None)
         lane = self._rounds.lanes.pop(row_id, None)
         if lane is not None:
             lane.lost = True

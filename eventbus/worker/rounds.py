@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 
 from eventbus.breaker import Circuit
 from eventbus.clock import Clock, iso
+from eventbus.delivery import Left, each
 from eventbus.errors import EventBusError, LeaseLost, LogError
 from eventbus.events import Envelope
 from eventbus.store import deliveries, reading, subscriptions
@@ -20,6 +21,7 @@ from eventbus.store.reading import Selection
 from eventbus.store.storage import Storage
 from eventbus.store.trouble import is_of_the_log
 from eventbus.worker.circuits import Circuits
+from eventbus.worker.inheriting import is_heir
 from eventbus.worker.lane import CLAIM, MOST_HELD, Lane
 from eventbus.worker.launching import Launcher
 from eventbus.worker.overdue import OverdueWatch, collect_strays
@@ -67,13 +69,14 @@ class Rounds:
         """Write all outcomes that came back since, in one commit; True if there were any."""
         for lane in self.lanes.values():
             self._collect(lane)
-        busy = [lane for lane in self.lanes.values() if lane.pending or lane.wants_claim() or lane.owes_cursor()]
+        lanes = [lane for lane in self.lanes.values() if not lane.lost]
+        busy = [lane for lane in lanes if lane.pending or lane.wants_claim() or lane.owes_cursor()]
         written: list[Lane] = []
         for lane in busy:
             if _needs_commit(lane):
                 written.append(lane)
             else:
-                effects = [Effect(item, outcome) for item, outcome in lane.pending]
+                effects = [Effect(item, outcome) for unit, outcome in lane.pending for item in each(unit)]
                 self._apply(lane, effects)
                 self._tell(lane, effects)
         if written:
@@ -85,16 +88,18 @@ class Rounds:
     def _collect(self, lane: Lane) -> None:
         for job in list(lane.jobs):
             finished = job.finished  # looked at first: results that come in between are read in the next round
-            while job.results:
-                result = job.results.popleft()
-                if not lane.lost:  # it is done again where the lane is now
-                    lane.pending.append(result)
-            if finished:
-                lane.jobs.remove(job)
-                for item in job.items:  # where Ctrl-C ended it
-                    if item.position not in job.reported:
-                        lane.put_back(item)
-                if job.trouble is not None and not lane.lost:
+            if lane.lost:  # it is done again, or recorded, where the lane is next
+                lane.strays.extend([job] if finished else [])
+            else:
+                lane.pending.extend(job.results.popleft() for _ in range(len(job.results)))
+            if not finished:
+                continue
+            lane.jobs.remove(job)
+            if not lane.lost:
+                # Where Ctrl-C ended it: what was counted is uncounted.
+                left = [item for item in job.items if item.position not in job.reported]
+                lane.pending.extend((item, Left()) for item in left)
+                if job.trouble is not None:
                     self._troubled(lane, job.trouble)
         collect_strays(lane)
 
@@ -131,7 +136,7 @@ class Rounds:
             now = iso(self._clock.time())
             for lane in lanes:
                 recorder = Recorder(connection, self._storage.appender, lane, self._clock)
-                effects = [recorder.record(item, outcome) for item, outcome in lane.pending]
+                effects = [effect for unit, outcome in lane.pending for effect in recorder.record(unit, outcome)]
                 self.circuits.after(connection, lane, effects, moved)
                 written.append((lane, effects, self._advance(connection, lane, effects, now)))
             for lane in lazy:
@@ -221,11 +226,9 @@ class Rounds:
     def _drop(self, lanes: Iterable[Lane], lost: LeaseLost) -> list[Lane]:
         """Another process delivers this subscription now: what is not recorded here is done there."""
         for lane in self.lanes.values():
-            if lane.name == lost.name:
-                lane.pending.clear()
-                if not lane.lost:
-                    lane.lost = True
-                    self._troubled(lane, lost)
+            if lane.name == lost.name and not lane.lost:
+                lane.lost = True
+                self._troubled(lane, lost)
         return [lane for lane in lanes if lane.name != lost.name]
 
     # -- what is next in the log -------------------------------------------------------------------
@@ -325,15 +328,22 @@ class Rounds:
     def give_back(self) -> None:
         """A clean end: nothing is claimed any more, so nothing will be taken for crashed."""
         for lane in self.lanes.values():
-            if not lane.lost:
-                self.give_back_one(lane)
+            self.give_back_one(lane)
 
-    def give_back_one(self, lane: Lane) -> None:
-        """This lane ends here; an attempt that is still running was counted beforehand, and is uncounted."""
+    def give_back_one(self, lane: Lane, *, strays: bool = True) -> None:
+        """This lane ends here; an attempt that did not end was counted all the same, and is uncounted.
+
+        `strays`: those of overdue handlers, too, which are not another lane's here from now on.
+        """
+        ran = [(item, False) for job in lane.jobs for item in job.items]
+        ran += [(item, False) for unit, _ in lane.pending for item in each(unit)]
+        ran += [(item, True) for job in lane.strays for item in job.items] if strays else []
         with self._storage.writing(synced=False) as connection:
-            for item in (item for job in lane.jobs for item in job.items):
-                if item.parked:
-                    deliveries.uncount_attempt(connection, lane.row.id, item.position)
+            row = subscriptions.with_id(connection, lane.row.id)
+            if row is not None and is_heir(row, lane):
+                for item, noted in ran:
+                    if item.parked:
+                        deliveries.uncount_attempt(connection, lane.row.id, item.position, noted=noted)
             subscriptions.release(connection, lane.row.id, lane.epoch, iso(self._clock.time()))
 
     def look(self, connection: sqlite3.Connection) -> int:

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from eventbus.clock import Bell, Clock
-from eventbus.delivery import Bundle, Item, Left, Outcome
+from eventbus.delivery import Bundle, Item, Left, Outcome, each
 from eventbus.errors import EventBusError
 from eventbus.handlers import Context, Steps, returned
 from eventbus.store.append import Appended
@@ -141,7 +141,7 @@ class Runners:
                 attempt=item.attempt,
                 publish=publish,
                 stopping=self.is_stopping,
-                steps=Steps(LogShelf(self._storage, job.lane, item)) if bundle is None else None,
+                steps=Steps(LogShelf(self._storage, job, item)) if bundle is None else None,
                 envelopes=None if bundle is None else [each.envelope for each in bundle],
             )
 
@@ -149,7 +149,7 @@ class Runners:
 
     def _report(self, job: Job, item: Item, outcome: Outcome) -> None:
         job.results.append((item, outcome))
-        job.reported.add(item.position)
+        job.reported.update(one.position for one in each(item))
         now = self._clock.monotonic()
         if now - self._rung > REPORT_SECONDS:
             self._rung = now

@@ -11,34 +11,35 @@ from eventbus.handlers import Kept
 from eventbus.store import steps
 from eventbus.store.steps import Owner, StepRow
 from eventbus.store.storage import Storage
-from eventbus.worker.lane import Lane
+from eventbus.worker.lane import Job
 
 
 class LogShelf:
     """The steps of one delivery in the log; implements `handlers.stepping.Shelf`."""
 
-    def __init__(self, storage: Storage, lane: Lane, item: Item) -> None:
-        self._storage, self._lane, self._item = storage, lane, item
+    def __init__(self, storage: Storage, job: Job, item: Item) -> None:
+        self._storage, self._job, self._item = storage, job, item
+
+    def _owner(self) -> Owner:
+        lane = self._job.lane  # another one, once the rows were read again while this runs
+        return Owner(lane.row.id, lane.row.run, lane.epoch)
 
     def find(self, name: str) -> Kept | None:
         """What is kept of a step. WouldDeadlock or LeaseLost where nothing could be kept."""
         self._storage.refuse_waiting()
         self._item.has_steps = True
-        lane = self._lane
         with self._storage.reading() as connection:
-            epoch, row = steps.find(connection, lane.row.id, self._item.position, name)
-        if epoch != lane.epoch:
-            raise LeaseLost(lane.name)
+            is_ours, row = steps.find(connection, self._owner(), self._item.position, name)
+        if not is_ours:
+            raise LeaseLost(self._job.lane.name)
         return None if row is None else Kept(row.result, row.finished_at)
 
     def keep(self, name: str, text: str | None, result: Any) -> None:
         """Keep the result of a step, by a commit that follows the bus's durability."""
-        lane, storage = self._lane, self._storage
-        row = StepRow(name, text, iso(storage.clock.time()))
-        with storage.writing() as connection:
-            owner = Owner(lane.row.id, lane.row.run, lane.epoch)
-            if not steps.keep(connection, owner, self._item.position, row):
-                raise LeaseLost(lane.name)
+        row = StepRow(name, text, iso(self._storage.clock.time()))
+        with self._storage.writing() as connection:
+            if not steps.keep(connection, self._owner(), self._item.position, row):
+                raise LeaseLost(self._job.lane.name)
 
 
 class ReplayShelf:
@@ -50,7 +51,7 @@ class ReplayShelf:
     def find(self, name: str) -> Kept | None:
         """What is kept of a step."""
         with self._storage.reading() as connection:
-            _, row = steps.find(connection, self._subscription_id, self._position, name)
+            row = steps.look(connection, self._subscription_id, self._position, name)
         return None if row is None else Kept(row.result, row.finished_at)
 
     def keep(self, name: str, text: str | None, result: Any) -> None:

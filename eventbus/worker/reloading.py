@@ -1,0 +1,33 @@
+"""Reading a lane's rows again, since somebody has changed them, while what runs goes on."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+
+from eventbus.store import subscriptions
+from eventbus.worker.adopting import load
+from eventbus.worker.lane import Lane
+
+
+def reload(connection: sqlite3.Connection, lane: Lane, now: float) -> bool:
+    """Bring a lane without outcomes to record in line with its rows, in the open write transaction.
+
+    False where it has to be made anew: its row is gone, or another process, a rewind or another declaration has
+    changed what it reads.
+    """
+    row = subscriptions.with_id(connection, lane.row.id)
+    if row is None:
+        return False
+    lane.lost = lane.lost or row.epoch != lane.epoch
+    if lane.lost or (row.types, row.order_by) != (lane.row.types, lane.row.order_by):
+        return False
+    lane.row = row
+    lane.cursor, lane.claim = max(lane.cursor, row.cursor), max(lane.claim, row.claim)
+    lane.scanned = max(lane.scanned, lane.cursor)
+    lane.forget_rows()
+    passed = lane.apart  # what had a row when this was read is not read again, whatever has become of that
+    load(connection, lane, now)
+    lane.apart |= passed
+    lane.ready = deque(item for item in lane.ready if item.position > lane.cursor and item.position not in lane.apart)
+    return True
