@@ -98,6 +98,36 @@ class Troubling:
             raise Oops
 
 
+class Trouble:
+    """Has commits fail with an error of the disk, or succeed in a file that is no longer at its path."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, path: Path, *, stored: bool) -> None:
+        class Disk(Faulty):
+            pass
+
+        plain = connections.connect_as
+
+        def connect_as(kind: Any, location: Any, **options: Any) -> Any:
+            return plain(Disk if kind is sqlite3.Connection else kind, location, **options)
+
+        monkeypatch.setattr(connections, "connect_as", connect_as)
+        self.path, self._away, self._disk, self._stored = path, path.with_name("away.db"), Disk, stored
+
+    def make(self) -> None:
+        if self._stored:
+            os.rename(self.path, self._away)
+        else:
+            self._fails(lambda sql: "SQLITE_IOERR_FSYNC" if sql.startswith("COMMIT") else None)
+
+    def mend(self) -> None:
+        self._fails(lambda sql: None)
+        if self._away.exists():
+            os.rename(self._away, self.path)
+
+    def _fails(self, fails: Callable[[str], str | None]) -> None:
+        self._disk.fails = staticmethod(fails)
+
+
 HOWS: list[dict[str, Any]] = [{}, {"concurrency": 3}, {"order_by": "log"}, {"transactional": True}]
 
 
@@ -114,46 +144,26 @@ def test_an_outcome_whose_commit_was_in_doubt_is_recorded_once_and_nothing_runs_
     failures: int,
     stored: bool,
 ) -> None:
-    path, away, clock = tmp_path / "log.db", tmp_path / "away.db", FakeClock()
+    trouble, clock = Trouble(monkeypatch, tmp_path / "log.db", stored=stored), FakeClock()
 
-    class Disk(Faulty):
-        pass
-
-    plain = connections.connect_as
-
-    def connect_as(kind: Any, location: Any, **options: Any) -> Any:
-        return plain(Disk if kind is sqlite3.Connection else kind, location, **options)
-
-    def make_trouble() -> None:
-        if stored:  # moved away, so that the commit succeeds and is found not to be at the path
-            os.rename(path, away)
-        else:
-            Disk.fails = staticmethod(lambda sql: "SQLITE_IOERR_FSYNC" if sql.startswith("COMMIT") else None)
-
-    def mend() -> None:
-        Disk.fails = staticmethod(lambda sql: None)
-        if away.exists():
-            os.rename(away, path)
-
-    def delivered_through_trouble() -> None:
+    def deliver() -> None:
         for _ in range(4):
             step_on(bus)
-            mend()
+            trouble.mend()
             clock.advance(10)
         bus.drain()
 
-    monkeypatch.setattr(connections, "connect_as", connect_as)
-    handler = Troubling(call, make_trouble, failures)
-    with standing_still(path, clock, durability="process") as bus:
+    handler = Troubling(call, trouble.make, failures)
+    with standing_still(trouble.path, clock, durability="process") as bus:
         bus.subscribe("orders", Placed, handler=handler, retry=RETRY, **how)
         bus.publish_many([Placed(key, number) for number, key in enumerate("aab", 1)])
-        delivered_through_trouble()
+        deliver()
         dead = failures == 3
         letters = bus.dead_letters.list()
         assert [(letter.position, letter.attempts, letter.error) for letter in letters] == [(1, 3, "Oops:")] * dead
         for letter in letters:
             bus.dead_letters.discard(letter, reason="test")
-        delivered_through_trouble()
+        deliver()
         found = bus.query("SELECT handled, discarded FROM eventbus_subscriptions")
         assert found == [{"handled": 3 - dead, "discarded": int(dead)}]
         assert accounted(bus, "orders") == 3 - dead

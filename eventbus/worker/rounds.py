@@ -363,12 +363,12 @@ class Rounds:
         ran = [(item, False) for job in lane.jobs for item in job.items]
         ran += [(item, False) for unit, _ in lane.pending for item in each(unit)]
         ran += [(item, True) for job in lane.strays for item in job.items] if strays else []
+        counted = [(item.position, noted) for item, noted in ran if item.parked]
         with self._storage.writing(synced=False) as connection:
-            row = subscriptions.with_id(connection, lane.row.id)
+            row = subscriptions.with_id(connection, lane.row.id) if counted else None
             if row is not None and is_heir(row, lane):
-                for item, noted in ran:
-                    if item.parked:
-                        deliveries.uncount_attempt(connection, lane.row.id, item.position, noted=noted)
+                for position, noted in counted:
+                    deliveries.uncount_attempt(connection, lane.row.id, position, noted=noted)
             subscriptions.release(connection, lane.row.id, lane.epoch, iso(self._clock.time()))
 
     def look(self, connection: sqlite3.Connection) -> int:
