@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 
+import attrs
+
 from eventbus.store import subscriptions
 from eventbus.worker.adopting import load
 from eventbus.worker.lane import Lane
@@ -25,9 +27,13 @@ def reload(connection: sqlite3.Connection, lane: Lane, now: float) -> bool:
     lane.row = row
     lane.cursor, lane.claim = max(lane.cursor, row.cursor), max(lane.claim, row.claim)
     lane.scanned = max(lane.scanned, lane.cursor)
+    used = {position: due.attempts for position, due in lane.due.items()}
     lane.forget_rows()
     passed = lane.apart  # what had a row when this was read is not read again, whatever has become of that
     load(connection, lane, now)
     lane.apart |= passed
+    for position in used.keys() & lane.due.keys():  # one that was counted, and was not tried, is none that ended here
+        due = lane.due[position]
+        lane.due[position] = attrs.evolve(due, attempts=min(due.attempts, used[position]))
     lane.ready = deque(item for item in lane.ready if item.position > lane.cursor and item.position not in lane.apart)
     return True

@@ -21,6 +21,7 @@ from eventbus.store.reading import Selection
 from eventbus.store.storage import Storage
 from eventbus.store.trouble import is_of_the_log
 from eventbus.worker.circuits import Circuits
+from eventbus.worker.doubting import is_in_doubt, was_stored
 from eventbus.worker.inheriting import is_heir
 from eventbus.worker.lane import CLAIM, MOST_HELD, Lane
 from eventbus.worker.launching import Launcher
@@ -36,7 +37,8 @@ LAZY = 1000  # positions a cursor may stay behind over events that are not meant
 _log = logging.getLogger("eventbus.worker")
 
 _Place = tuple[int, int, frozenset[int]]  # cursor, claim, ahead
-_Written = list[tuple[Lane, list[Effect], _Place]]
+_OfLane = tuple[Lane, list[Effect], _Place]
+_Written = list[_OfLane]
 
 
 class Rounds:
@@ -61,12 +63,15 @@ class Rounds:
         self._overdue = OverdueWatch(clock, emit)
         self.head = 0
         self.handled = 0
+        self._doubtful: list[tuple[_OfLane, int]] = []  # what was written, and how many outcomes that was
         self._overfull: dict[int, float] = {}  # lanes to be paused in the log, and when that is tried
         self._looked: object = None  # the vocabulary as it was when deliveries that wait for it were looked at
 
     # -- what came back ----------------------------------------------------------------------------
     def record(self) -> bool:
         """Write all outcomes that came back since, in one commit; True if there were any."""
+        if self._doubtful:
+            self._resolve()
         for lane in self.lanes.values():
             self._collect(lane)
         lanes = [lane for lane in self.lanes.values() if not lane.lost]
@@ -110,10 +115,16 @@ class Rounds:
         try:
             written = self._commit_together(lanes, lazy)
         except Exception as error:
-            if is_of_the_log(error):
+            if is_of_the_log(error) or is_in_doubt(error):
                 raise
             # One of them is the reason, and must not keep the others from going on.
-            written = [each for lane in lanes for each in self._commit_alone(lane)]
+            for lane in lanes:
+                self._keep(self._commit_alone(lane))
+        else:
+            self._keep(written)
+
+    def _keep(self, written: _Written) -> None:
+        """What was written is stored: bring the lanes up to date, and tell of it."""
         for lane, effects, (cursor, claim, ahead) in written:
             self._apply(lane, effects)
             lane.cursor, lane.claim, lane.ahead = max(lane.cursor, cursor), claim, ahead
@@ -122,15 +133,32 @@ class Rounds:
 
     def _commit_together(self, lanes: list[Lane], lazy: list[Lane]) -> _Written:
         while lanes:
+            written: _Written = []
             try:
-                return self._write(lanes, lazy)
+                self._write(lanes, lazy, written)
             except LeaseLost as lost:
                 lanes, lazy = self._drop(lanes, lost), self._drop(lazy, lost)
+            except BaseException as error:
+                if is_in_doubt(error):
+                    self._doubtful = [(each, len(each[0].pending)) for each in written if each[1]]
+                raise
+            else:
+                return written
         return []
 
-    def _write(self, lanes: list[Lane], lazy: list[Lane]) -> _Written:
+    def _resolve(self) -> None:
+        """Find out what has become of the last commit: what is stored is not written again, and the rest is."""
+        with self._storage.writing(synced=False) as connection:
+            stored = [each for each, _ in self._doubtful if was_stored(connection, each[0], each[1])]
+        doubtful, self._doubtful = self._doubtful, []
+        later = [(written[0], written[0].pending[count:]) for written, count in doubtful if written in stored]
+        self._keep(stored)
+        for lane, pending in later:
+            lane.pending.extend(pending)
+
+    def _write(self, lanes: list[Lane], lazy: list[Lane], written: _Written) -> None:
+        """Write in one commit; what is `written` is known before that ends."""
         synced = any(item.drafts for lane in lanes for item, _ in lane.pending)
-        written: _Written = []
         moved: dict[str, Circuit] = {}
         with self._storage.writing(synced=synced) as connection:
             now = iso(self._clock.time())
@@ -143,14 +171,13 @@ class Rounds:
                 if lane.behind_scan():
                     written.append((lane, [], self._advance(connection, lane, [], now)))
         self.circuits.keep(moved)
-        return written
 
     def _commit_alone(self, lane: Lane) -> _Written:
         """What cannot be recorded counts as not done: the lane begins anew, as after a crash."""
         try:
             return self._commit_together([lane], [])
         except Exception as error:
-            if is_of_the_log(error):
+            if is_of_the_log(error) or is_in_doubt(error):
                 raise
             _log.exception("%s: what its handler did could not be recorded", lane.name)
             lane.lost = True
@@ -338,12 +365,12 @@ class Rounds:
         ran = [(item, False) for job in lane.jobs for item in job.items]
         ran += [(item, False) for unit, _ in lane.pending for item in each(unit)]
         ran += [(item, True) for job in lane.strays for item in job.items] if strays else []
+        counted = [(item.position, noted) for item, noted in ran if item.parked]
         with self._storage.writing(synced=False) as connection:
-            row = subscriptions.with_id(connection, lane.row.id)
+            row = subscriptions.with_id(connection, lane.row.id) if counted else None
             if row is not None and is_heir(row, lane):
-                for item, noted in ran:
-                    if item.parked:
-                        deliveries.uncount_attempt(connection, lane.row.id, item.position, noted=noted)
+                for position, noted in counted:
+                    deliveries.uncount_attempt(connection, lane.row.id, position, noted=noted)
             subscriptions.release(connection, lane.row.id, lane.epoch, iso(self._clock.time()))
 
     def look(self, connection: sqlite3.Connection) -> int:
