@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback as tracebacks
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import attrs
 
@@ -148,17 +148,20 @@ def message(error: BaseException) -> str:
 def tame(error: BaseException) -> BaseException:
     """The error, or one that stands for it where its own code fails as soon as it is looked at."""
     try:
-        isinstance(error, KeyboardInterrupt)  # asks its __class__
-        if isinstance(error, BaseExceptionGroup):
-            for each in error.exceptions:
-                tame(each)
+        _look_at(error)
     except BaseException as trouble:
         if type(trouble) is KeyboardInterrupt:
             raise
-        kind = type(error)
-        odd = RuntimeError(f"a {kind.__qualname__}, whose own code fails: {type(trouble).__name__}")
+        odd = RuntimeError(f"a {type(error).__qualname__}, whose own code fails: {type(trouble).__name__}")
         return odd.with_traceback(BaseException.__getattribute__(error, "__traceback__"))
     return error
+
+
+def _look_at(error: BaseException) -> None:
+    """As everybody does who handles it: what it is, and what is in a group."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            _look_at(each)
 
 
 def in_words(error: BaseException) -> str:

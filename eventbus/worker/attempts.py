@@ -24,7 +24,7 @@ from eventbus.events import Envelope
 from eventbus.handlers import Context, handling, returned
 from eventbus.threads import is_ctrl_c
 from eventbus.worker.delivering import delivering
-from eventbus.worker.lane import Job
+from eventbus.worker.job import Job
 
 _log = logging.getLogger("eventbus.worker")
 

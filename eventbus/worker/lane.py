@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import heapq
 import math
-import threading
 from bisect import insort
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import attrs
 
-from eventbus.delivery import Behind, Careful, Item, Left, Outcome
-from eventbus.errors import EventBusError
+from eventbus.delivery import Behind, Careful, Item, Outcome
 from eventbus.events import Envelope
 from eventbus.store.deliveries import DeliveryRow
 from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.threads import is_ctrl_c
+from eventbus.worker.job import Job
 from eventbus.worker.matching import Matching
 from eventbus.worker.work import Work
 
@@ -30,37 +29,6 @@ CLAIM = 512  # positions claimed beyond the cursor, so that a trickle of events 
 BATCH = 256  # events handed to a handler's thread at once
 CRASHES = 5  # attempts of a projection that may end with the process before it is taken for the reason
 MOST_HELD = 10_000  # then the subscription pauses and says so
-
-
-@attrs.define(eq=False)
-class Job:
-    """Some events of one lane on their way through its handler; results come back in order.
-
-    Whoever runs it appends to `results`, and sets `finished` last. `trouble` is an error of the log's
-    that kept it from going on: no fault of the handler's. Under `lock` it goes on to its next event, or is
-    `detached` because the one it is `trying` takes too long: then that one's result is all that counts.
-    """
-
-    lane: Lane
-    items: list[Item]
-    results: deque[tuple[Item, Outcome]] = attrs.field(factory=deque[tuple[Item, Outcome]])
-    trouble: EventBusError | None = None
-    reported: set[int] = attrs.field(factory=set[int])  # positions
-    finished: bool = False
-    trying: Item | None = None
-    detached: bool = False
-    cancel: Callable[[Item], object] | None = None  # asks an async handler to end
-    lock: threading.Lock = attrs.field(factory=threading.Lock)
-
-    def call_off(self) -> None:
-        """It could not be started: its events come back as not tried, unless it has begun all the same."""
-        with self.lock:
-            if self.finished or self.trying is not None or self.reported:
-                return
-            self.detached = True
-        self.results.extend((item, Left()) for item in self.items)
-        self.reported.update(item.position for item in self.items)
-        self.finished = True
 
 
 @attrs.frozen
@@ -354,8 +322,9 @@ class Lane:
                 self.blocked[item.key] -= 1
                 if self.blocked[item.key] <= 0:
                     del self.blocked[item.key]
-            if self.stuck_at == item.position:
+            if item.position in self.stops:
                 self.stops.remove(item.position)
+            if self.stuck_at == item.position:
                 self.stuck_at = None
         if released is not None:
             self.held -= 1

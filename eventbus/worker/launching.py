@@ -12,7 +12,8 @@ from eventbus.events import Envelope
 from eventbus.store import deliveries, reading
 from eventbus.store.storage import Storage
 from eventbus.worker.circuits import Circuits
-from eventbus.worker.lane import BATCH, Job, Lane
+from eventbus.worker.job import Job
+from eventbus.worker.lane import BATCH, Lane
 from eventbus.worker.passing import is_passed, pass_over
 from eventbus.worker.runners import Runners
 

@@ -11,7 +11,8 @@ from eventbus.clock import Clock
 from eventbus.delivery import Behind, Item, Left, Overdue, among, each
 from eventbus.errors import HandlerTimeout
 from eventbus.technical import HandlerOverdue
-from eventbus.worker.lane import Job, Lane
+from eventbus.worker.job import Job
+from eventbus.worker.lane import Lane
 from eventbus.worker.reordering import IN_LINE
 
 GRACE_SECONDS = 1.0  # what an async handler gets to end after it was cancelled

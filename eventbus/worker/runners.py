@@ -16,7 +16,7 @@ from eventbus.store.append import Appended
 from eventbus.store.storage import Storage
 from eventbus.threads import Pool, is_ctrl_c
 from eventbus.worker.attempts import Attempts, attempts, refuse_coroutine, run_here, run_on_loop, run_via
-from eventbus.worker.lane import Job
+from eventbus.worker.job import Job
 from eventbus.worker.loop import BusLoop, LoopEnded
 from eventbus.worker.shelves import LogShelf
 from eventbus.worker.transactional import TransactionalRunner

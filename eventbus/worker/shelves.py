@@ -11,7 +11,7 @@ from eventbus.handlers import Kept
 from eventbus.store import steps
 from eventbus.store.steps import Owner, StepRow
 from eventbus.store.storage import Storage
-from eventbus.worker.lane import Job
+from eventbus.worker.job import Job
 
 
 class LogShelf:

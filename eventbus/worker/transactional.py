@@ -21,7 +21,8 @@ from eventbus.store.storage import Storage
 from eventbus.store.transaction import Transaction, open_transaction, still_there
 from eventbus.store.trouble import is_out_of_order, translate
 from eventbus.worker.attempts import Attempt, raise_interrupt, refuse_coroutine
-from eventbus.worker.lane import CLAIM, Job, Lane
+from eventbus.worker.job import Job
+from eventbus.worker.lane import CLAIM, Lane
 from eventbus.worker.recording import settle
 
 BATCH_SECONDS = 0.05  # how long a batch may keep the log locked before it commits
