@@ -8,7 +8,6 @@ from typing import Any
 import attrs
 import click
 
-from eventbus.breaker import CLOSED
 from eventbus.cli.loading import bus_option, declared_names
 from eventbus.cli.place import Look, given, locate, on_a_log
 from eventbus.cli.screen import Cell, Column, Screen, Style
@@ -92,6 +91,8 @@ def next_due(view: SubscriptionView) -> str | None:
 def _breaker(view: SubscriptionView) -> dict[str, Any] | None:
     if view.row.breaker is None:
         return None
+    from eventbus.breaker import CLOSED
+
     circuit = view.circuit or CLOSED
     until = None if circuit.until is None else iso(circuit.until)
     return {"name": view.row.breaker, "state": circuit.state, "until": until, "reason": circuit.reason}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from eventbus.asking import can_be_there
-from eventbus.store.append import Row
+
+if TYPE_CHECKING:
+    from eventbus.store.append import Row
 
 PAGE = 256  # rows; at about 200 bytes each a page stays well within the processor's cache
 

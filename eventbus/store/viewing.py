@@ -6,22 +6,24 @@ no statement stays open and no log is too long. None of them needs the app's cla
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import attrs
-import msgspec
 
-from eventbus.breaker import Circuit
-from eventbus.store import breakers, deliveries, lag, letters, reading, subscriptions
+from eventbus.store import deliveries, lag, letters, reading, subscriptions
 from eventbus.store.deliveries import DeliveryRow
 from eventbus.store.lag import Lag, Reader
 from eventbus.store.letters import Wanted
 from eventbus.store.reading import Selection
 from eventbus.store.subscriptions import SubscriptionRow
+
+if TYPE_CHECKING:
+    from eventbus.breaker import Circuit
 
 Disposition = Literal["handled", "discarded", "running", "waiting", "retrying", "held", "dead"]
 
@@ -244,7 +246,11 @@ def _viewed(connection: sqlite3.Connection, row: SubscriptionRow, lag: Lag, rest
 
 
 def _circuit(connection: sqlite3.Connection, row: SubscriptionRow) -> Circuit | None:
-    circuit = None if row.breaker is None else breakers.one(connection, row.breaker)
+    if row.breaker is None:
+        return None
+    from eventbus.store import breakers
+
+    circuit = breakers.one(connection, row.breaker)
     return None if circuit is None or circuit.state == "closed" else circuit
 
 
@@ -322,6 +328,7 @@ def attempts(
 def _listed(text: str) -> list[Any]:
     """A JSON list; an odd value is as good as none here, where nothing is decided."""
     try:
-        return msgspec.json.decode(text, type=list[Any])
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        found: object = json.loads(text)
+    except (ValueError, RecursionError):
         return []
+    return list(cast("Sequence[Any]", found)) if isinstance(found, list) else []
