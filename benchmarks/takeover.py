@@ -121,7 +121,7 @@ def _taken_over(bus: EventBus, crew: Crew) -> float:
 
 
 def _print(what: str, seconds: list[float]) -> None:
-    found = statistics.quantiles(seconds, n=100, method="inclusive")
+    found = statistics.quantiles(seconds, n=100, method="inclusive") if len(seconds) > 1 else seconds * 99
     print(f"{what}: p50 {found[49] * 1000:.2f} ms, p99 {found[98] * 1000:.2f} ms, of {len(seconds)}")
 
 
