@@ -283,3 +283,17 @@ def test_whoever_ended_without_leaving_the_list_is_taken_off(path: Path, owner: 
         clock.advance(2)
         bus.drain()
         assert listening(path) == []
+
+
+def test_a_process_that_only_publishes_leaves_nothing_open(path: Path) -> None:
+    child = Child(DELIVER, path)
+    assert child.says() == "up"
+    bus = EventBus(path, delivery="manual")
+    neighbours = bus._attachment.engine().neighbours
+    bus.publish(Counted(1))
+    assert child.says() == "1"
+    assert neighbours._senders
+    bus.close()
+    assert not neighbours._senders
+    child.kill()
+    child.close()

@@ -269,6 +269,7 @@ class Engine:
         self.storage.hurry(deadline)
         with ExitStack() as steps:  # each is taken whatever becomes of the others, the last one here first
             steps.callback(self.storage.close)
+            steps.callback(self.neighbours.leave)  # also of a process that has only published
             if self._outboxes is not None:
                 steps.callback(self._outboxes.close)
             steps.callback(lambda: self.loop.close(max(LAST_SECONDS, deadline.left(1.0))))
