@@ -271,7 +271,7 @@ def test_what_is_no_dead_letter_is_not_shown_as_one(file: Path) -> None:
 
 
 def test_projections_are_listed_with_their_version(file: Path) -> None:
-    assert re.search(r"^sales +1 +active +· +2 +5 s ago", run("projections", "list", file).out, re.M)
+    assert re.search(r"^sales +1 +active +· +2 +\d+ s ago", run("projections", "list", file).out, re.M)
     assert run("projections", "list", file, "--json").records[0]["version"] == 1
 
 
