@@ -79,8 +79,8 @@ _BEGIN_ATTEMPT = (
     " SELECT id, run, ?, ?, ? FROM eventbus_subscriptions WHERE id = ?"
 )
 _UNBEGIN_ATTEMPT = (
-    "DELETE FROM eventbus_attempts WHERE subscription_id = ?1 AND position = ?2 AND error_type IS NULL AND attempt ="
-    " (SELECT tries FROM eventbus_deliveries WHERE subscription_id = ?1 AND position = ?2)"
+    "DELETE FROM eventbus_attempts WHERE subscription_id = ? AND position = ? AND error_type IS NULL AND attempt ="
+    " (SELECT tries FROM eventbus_deliveries WHERE subscription_id = ? AND position = ?)"
 )
 _BEGAN = (
     "SELECT started_at FROM eventbus_attempts WHERE subscription_id = ? AND run = ? AND position = ? AND attempt = ?"
@@ -147,7 +147,7 @@ def uncount_attempt(
 
 def unbegin_attempt(connection: sqlite3.Connection, subscription_id: int, position: int) -> None:
     """The last try did not begin."""
-    connection.execute(_UNBEGIN_ATTEMPT, (subscription_id, position))
+    connection.execute(_UNBEGIN_ATTEMPT, (subscription_id, position) * 2)
 
 
 def began(connection: sqlite3.Connection, subscription_id: int, run: int, position: int, attempt: int) -> str | None:
