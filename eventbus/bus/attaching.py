@@ -21,6 +21,7 @@ from eventbus.engine import Engine, Settings, run_all
 from eventbus.errors import BusClosed, EventDefinitionError, ForkedBus, WaitTimeout, WouldDeadlock
 from eventbus.events import Envelope, Vocabulary
 from eventbus.handlers import Context, Registration
+from eventbus.later import Later
 from eventbus.store.location import Location
 from eventbus.threads import Batches
 from eventbus.worker.delivering import delivering, handled_here
@@ -65,8 +66,7 @@ class Attachment:
         self.live = Live(vocabulary=self.vocabulary, spawn=self._spawn, failed=self.failed)
         self._begin: Callable[[], object] = lambda: None
         self.source = "eventbus"
-        self._outboxes: OutboxesRead | None = None
-        self._making = threading.Lock()
+        self._outboxes = Later(self._make_outboxes)
         self._alerts: Alerts | None = None
         self._own_loop = BusLoop()  # for what is emitted before a file is opened
         self._teller: Batches[Callable[[], object]] = Batches("eventbus-teller", run_all)
@@ -123,7 +123,7 @@ class Attachment:
     def _begin_delivering(self, engine: Engine) -> None:
         """What goes on beside the deliveries; a process that only publishes loads nothing of it."""
         engine.rebuilds(_make_rebuilds)
-        self.outboxes.give_to(engine, self.source)
+        self._outboxes().give_to(engine, self.source)
         self._looks = [watch(engine) for watch in self.watches]
         engine.between.extend(self._looks)
 
@@ -161,15 +161,10 @@ class Attachment:
         """The projections of the engine."""
         return self.engine().rebuilds(_make_rebuilds)
 
-    @property
-    def outboxes(self) -> OutboxesRead:
-        """The outboxes of this bus."""
-        with self._making:
-            if self._outboxes is None:
-                from eventbus.bus.outboxes import OutboxesRead
+    def _make_outboxes(self) -> OutboxesRead:
+        from eventbus.bus.outboxes import OutboxesRead
 
-                self._outboxes = OutboxesRead(self.settings.clock)
-            return self._outboxes
+        return OutboxesRead(self.settings.clock)
 
     def dead_letters(self, source: str) -> DeadLetters:
         """The dead letters of the log; what a person does is recorded as coming from `source`."""
@@ -196,7 +191,7 @@ class Attachment:
         from eventbus.bus.outboxes import same_file
 
         self.check_open()
-        return self.outboxes.read(None if same_file(path, self._path) else path, poll=poll, name=name)
+        return self._outboxes().read(None if same_file(path, self._path) else path, poll=poll, name=name)
 
     # -- declarations ------------------------------------------------------------------------------
     def define(
@@ -295,7 +290,7 @@ class Attachment:
         pump = engine.pump
         self.hurry()
         deadline = None if timeout is None else Deadline(engine.clock, timeout)
-        self.outboxes.look_now()
+        self._outboxes().look_now()
         handled = pump.drain(deadline)
         on_loop = self.settings.errors == "raise" and not scheduled.get()
         joined = not on_loop or self._own_loop.join(None if deadline is None else deadline.left())
@@ -341,8 +336,8 @@ class Attachment:
             engine.close(timeout)
         else:
             self._declared.take_from(engine)
-            if self._outboxes is not None:
-                self._outboxes.leave()
+            if self._outboxes.is_made:
+                self._outboxes().leave()
             for left in self._left:
                 left(engine)
         if self in engine.hearers:

@@ -11,6 +11,10 @@ from eventbus.cli.place import Look, app_option, file_and, json_option, locate
 from eventbus.cli.screen import Cell, Screen
 
 _WHICH = "Which subscription? Give its name, too:"
+_SAID = {
+    "paused": ("Paused ", ", until: eventbus resume", " is paused already."),
+    "resumed": ("Resumed ", ".", " is not paused."),
+}
 _reason_option = click.option("--reason", metavar="TEXT", help="Why; it is recorded.")
 
 
@@ -22,15 +26,7 @@ _reason_option = click.option("--reason", metavar="TEXT", help="Why; it is recor
 def pause(words: tuple[str, ...], reason: str | None, app: str | None, as_json: bool) -> None:
     """Deliver nothing to a subscription until it is resumed; nothing is lost. An app that runs stops within a second,
     and finishes what its handler is doing."""
-    screen = Screen.of(as_json=as_json)
-    name, changed = _act(words, app, "paused", reason)
-    if as_json:
-        screen.record({"name": name, "action": "paused", "changed": changed})
-    elif changed:
-        screen.line("Paused ", Cell(name, "name"), ", until: eventbus resume")
-    else:
-        screen.line(Cell(name, "name"), " is paused already.")
-    screen.flush()
+    _act(words, app, "paused", reason, as_json=as_json)
 
 
 @click.command("resume")
@@ -41,18 +37,23 @@ def pause(words: tuple[str, ...], reason: str | None, app: str | None, as_json: 
 def resume(words: tuple[str, ...], reason: str | None, app: str | None, as_json: bool) -> None:
     """Go on with a subscription where it was paused, by a person or by an error. An app that runs begins within a
     second."""
+    _act(words, app, "resumed", reason, as_json=as_json)
+
+
+def _act(words: tuple[str, ...], app: str | None, action: str, reason: str | None, *, as_json: bool) -> None:
     screen = Screen.of(as_json=as_json)
-    name, changed = _act(words, app, "resumed", reason)
+    name, changed = _changed(words, app, action, reason)
+    begun, done, idle = _SAID[action]
     if as_json:
-        screen.record({"name": name, "action": "resumed", "changed": changed})
+        screen.record({"name": name, "action": action, "changed": changed})
     elif changed:
-        screen.line("Resumed ", Cell(name, "name"), ".")
+        screen.line(begun, Cell(name, "name"), done)
     else:
-        screen.line(Cell(name, "name"), " is not paused.")
+        screen.line(Cell(name, "name"), idle)
     screen.flush()
 
 
-def _act(words: tuple[str, ...], app: str | None, action: str, reason: str | None) -> tuple[str, bool]:
+def _changed(words: tuple[str, ...], app: str | None, action: str, reason: str | None) -> tuple[str, bool]:
     """The name of the subscription, and whether anything has changed."""
     from eventbus.bus import EventBus
 

@@ -63,7 +63,7 @@ _LAST_ERROR = (
     "SELECT error FROM eventbus_deliveries WHERE subscription_id = ? AND error IS NOT NULL"
     " ORDER BY since DESC, position DESC LIMIT 1"
 )
-_FIRST = "SELECT min(position) FROM eventbus_deliveries WHERE subscription_id = ?"
+_FIRST = f"{_PARKED} LIMIT 1"
 _IS_BEHIND = "SELECT 1 FROM eventbus_deliveries WHERE subscription_id = ? AND order_key = ? AND position < ? LIMIT 1"
 _HEAD_OF_KEY = (
     f"SELECT {_COLUMNS} FROM eventbus_deliveries WHERE subscription_id = ? AND order_key = ? ORDER BY position LIMIT 1"
@@ -235,9 +235,9 @@ def beyond(connection: sqlite3.Connection, subscription_id: int, position: int) 
 
 def stop(connection: sqlite3.Connection, subscription_id: int) -> DeliveryRow | None:
     """The dead delivery behind which all others wait, where the whole log is one order."""
-    position = first(connection, subscription_id)
-    found = one(connection, subscription_id, position) if position is not None else None
-    return found if found is not None and found.state == "dead" else None
+    found = connection.execute(_FIRST, (subscription_id,)).fetchone()
+    row = DeliveryRow(*found) if found else None
+    return row if row is not None and row.state == "dead" else None
 
 
 def last_error(connection: sqlite3.Connection, subscription_id: int) -> str | None:
@@ -247,9 +247,3 @@ def last_error(connection: sqlite3.Connection, subscription_id: int) -> str | No
     """
     found = connection.execute(_LAST_ERROR, (subscription_id,)).fetchone()
     return found[0] if found else None
-
-
-def first(connection: sqlite3.Connection, subscription_id: int) -> int | None:
-    """The position of the first delivery that is not normal."""
-    (found,) = connection.execute(_FIRST, (subscription_id,)).fetchone()
-    return int(found) if found is not None else None

@@ -154,8 +154,11 @@ class Lane:
 
     def has_fresh(self) -> bool:
         """True if something that was never tried is there and claimed."""
-        position = self._next_ready()
-        return position is not None and position <= self.claim
+        return bool(self.ready) and self.ready[0].position <= self._last_to_begin()
+
+    def _last_to_begin(self) -> int:
+        """The last position of which something may be begun that was never tried."""
+        return 0 if self.stuck_at is not None else self._last_free(self.claim)
 
     def parked(self, now: float) -> int | None:
         """The position of a parked delivery that is due."""
@@ -193,7 +196,8 @@ class Lane:
         batch: list[Item] = []
         stays: list[Item] = []
         waiting: set[str] = set()
-        while self.has_fresh() and len(batch) < most:
+        last = self._last_to_begin()
+        while self.ready and len(batch) < most and self.ready[0].position <= last:
             item = self.ready[0]
             if not in_turn and item.key is not None and (item.key in self.busy or item.key in waiting):
                 stays.append(self.ready.popleft())
