@@ -36,8 +36,9 @@ def attempts(job: Job, report: Report, stopping: Callable[[], bool]) -> Attempts
     """Yield each event, or each bundle of them, that is to be tried, and report the outcome of all.
 
     A failure blocks its own order key for the rest of the job; in strict order, where it pauses the
-    subscription, and where it opens its breaker, it stops the job. A bundle that fails is tried again event
-    by event, which uses up no attempt.
+    subscription, and where it opens its breaker, it stops the job. A success whose publishes the log may
+    still refuse leaves the rest of its key for when it is recorded. A bundle that fails is tried again
+    event by event, which uses up no attempt.
     """
     course = _Course(job, report, stopping)
     left = deque(job.items)
@@ -56,16 +57,12 @@ class _Course:
         self._job, self._report, self._stopping = job, report, stopping
         self._stopped = False
         self._blocked: set[str] = set()
+        self._uncertain: set[str] = set()  # order keys of what has succeeded only if the log agrees
         self._failures = 0  # in a row, as the breaker counts them
 
     def take(self, items: list[Item], *, bundled: bool) -> Attempts:
         """Try these together; what is behind a blocked key is left out."""
-        free: list[Item] = []
-        for item in items:
-            if item.key is not None and item.key in self._blocked and not self._stopped:
-                self._report(item, Behind())
-            else:
-                free.append(item)
+        free = [item for item in items if not self._waits(item)]
         if not free:
             return
         unit = Bundle.of(free) if bundled else free[0]
@@ -80,6 +77,9 @@ class _Course:
             return
         if isinstance(outcome, Left):
             self._stopped = True
+        if isinstance(outcome, Handled) and not outcome.recorded and _may_be_refused(unit):
+            self._uncertain.update(item.key for item in free if item.key is not None)
+            self._stopped = self._stopped or self._job.lane.strict
         for item in free:
             self._came(item, outcome)
         if len(free) == 1:
@@ -87,6 +87,16 @@ class _Course:
             self._report(free[0], outcome)
         else:  # as one: what a list has published is for all of it
             self._report(unit, outcome)
+
+    def _waits(self, item: Item) -> bool:
+        """True for what is reported as not tried, because of what came before it."""
+        if item.key in self._uncertain:
+            self._report(item, Left())
+            return True
+        if item.key is None or item.key not in self._blocked or self._stopped:
+            return False
+        self._report(item, Behind())
+        return True
 
     def _begin(self, unit: Item) -> bool:
         job = self._job
@@ -169,6 +179,11 @@ class Attempt:
         else:
             self.outcome = Failed(error, self._wall, seconds)
         return True
+
+
+def _may_be_refused(unit: Item) -> bool:
+    """What was published there has a version that another writer may have taken by the time it is recorded."""
+    return any(draft.expected_version is not None for draft in unit.drafts)
 
 
 def _event(item: Item) -> Any:

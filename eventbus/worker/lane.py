@@ -340,7 +340,7 @@ class Lane:
         if held:
             return
         if not item.parked:
-            self.ready = deque(sorted([*self.ready, item], key=lambda each: each.position))
+            insort(self.ready, item, key=lambda each: each.position)
         elif item.position in self.trying:
             self.untake(item.position)
         else:  # it was parked while it ran
