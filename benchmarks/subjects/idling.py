@@ -1,0 +1,30 @@
+"""What publish costs where subscriptions are there that it does not concern."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from benchmarks.measuring import Measured, timed
+from benchmarks.payload import PLACED, other_classes
+from benchmarks.subjects.subject import Run, Subject
+from eventbus import EventBus
+
+
+def _measure(run: Run, durability: Literal["power", "process"]) -> Measured:
+    times, classes = run.sizes.publishes, other_classes(max(run.sizes.idle))
+    with run.contest(f"{times:,} commits of one event; the bus delivers", run.sizes.rounds) as contest:
+        for number in (0, *run.sizes.idle):
+            bus = contest.opened.enter_context(EventBus(run.new_path(), durability=durability))
+            for nth, cls in enumerate(classes[:number]):
+                bus.subscribe(f"idle-{nth}", cls, handler=lambda other: None)
+            name = f"{number:,} idle" if number else "no subscription"
+            contest.add(name, durability, lambda bus=bus: timed(lambda: bus.publish(PLACED), times))
+        return contest.run()
+
+
+SUBJECTS = (
+    Subject("idle", "publish beside idle subscriptions, synced", "us", lambda run: _measure(run, "power")),
+    Subject(
+        "idle-process", "publish beside idle subscriptions, without sync", "us", lambda run: _measure(run, "process")
+    ),
+)
