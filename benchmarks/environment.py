@@ -87,13 +87,13 @@ def _make_venv() -> None:
 def _install(*what: str) -> subprocess.CompletedProcess[str]:
     """With uv; with pip where that fails, as uv may not reach the index that pip is configured for."""
     uv = shutil.which("uv")
-    commands = [[uv, "pip", "install", "--quiet", "--python", str(python()), *what]] if uv else []
-    commands.append([str(python()), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what])
-    for command in commands:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if uv:
+        command = [uv, "pip", "install", "--quiet", "--python", str(python()), *what]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode == 0:
-            break
-    return done
+            return done
+    command = [str(python()), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def _last_line(text: str) -> str:

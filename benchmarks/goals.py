@@ -93,7 +93,7 @@ GOALS: tuple[Goal, ...] = (
     Goal("tasks", "speed", 8, FLOOR),
     Goal("tasks", "cost", 20, f"{OURS}, p50", of=f"{OURS}, p99"),
     # durable, end to end, without sync
-    Goal("durable", "speed", 5, "huey", of=f"{OURS}, process"),
+    Goal("durable", "speed", 5, "huey without sync", of=f"{OURS}, process"),
     Goal("durable", "speed", 5, "litequeue", of=f"{OURS}, process"),
     Goal("durable", "speed", 8, "eventsourcing without sync", of=f"{OURS}, process"),
     # backlogs

@@ -21,7 +21,9 @@ class Sizes:
     tasks: int
     per_task: int
     durable: int  # published and handled in a block
-    slow_events: int  # in a block of a peer that takes a millisecond for each
+    durable_slow: int  # the same, of a peer that takes a millisecond for each
+    durable_rounds: int
+    dispatches_slow: int  # emits in a block of such a peer
     backlog: int
     latencies: int
     starts: int  # of a process
@@ -29,7 +31,6 @@ class Sizes:
     large: int  # events in a large log
     small: int  # events in a small one
     gets: int  # in a block
-    streams: int = 1000
 
 
 FULL = Sizes(
@@ -44,8 +45,10 @@ FULL = Sizes(
     per_thread=20,
     tasks=1000,
     per_task=5,
-    durable=500,
-    slow_events=100,
+    durable=1000,
+    durable_slow=100,
+    durable_rounds=15,
+    dispatches_slow=30,
     backlog=100_000,
     latencies=500,
     starts=31,
@@ -66,8 +69,10 @@ QUICK = Sizes(
     per_thread=10,
     tasks=1000,
     per_task=2,
-    durable=150,
-    slow_events=30,
+    durable=1000,
+    durable_slow=20,
+    durable_rounds=3,
+    dispatches_slow=5,
     backlog=10_000,
     latencies=150,
     starts=9,
@@ -89,7 +94,9 @@ TINY = Sizes(  # for the tests: does it run at all
     tasks=3,
     per_task=2,
     durable=3,
-    slow_events=2,
+    durable_slow=2,
+    durable_rounds=2,
+    dispatches_slow=2,
     backlog=20,
     latencies=2,
     starts=1,
@@ -97,5 +104,4 @@ TINY = Sizes(  # for the tests: does it run at all
     large=30,
     small=20,
     gets=3,
-    streams=2,
 )

@@ -18,4 +18,4 @@ def emitting(number: int) -> Iterator[Block]:
     signal = blinker.Signal()
     for handle in handlers(number):
         signal.connect(handle, weak=False)
-    yield lambda times: timed(lambda: signal.send(PLACED), times)
+    yield lambda times: timed(signal.send, times, PLACED)

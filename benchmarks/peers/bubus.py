@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from time import perf_counter
 from typing import Any
 
@@ -17,29 +18,37 @@ DURABILITY = "none, in memory"
 
 @contextmanager
 def emitting(number: int) -> Iterator[Block]:
-    import bubus
+    from bubus import EventBus  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
 
-    class OrderPlaced(bubus.BaseEvent[None]):
+    logging.getLogger("bubus").setLevel(logging.CRITICAL)
+    order_placed = _event_class()
+    with asyncio.Runner() as runner:
+        bus = EventBus()
+        for nth in range(number):
+            bus.on(order_placed, _handler(nth))
+
+        async def dispatch(times: int) -> float:
+            began = perf_counter()
+            for _ in range(times):
+                await bus.dispatch(order_placed(**ORDER))
+            return (perf_counter() - began) / times
+
+        yield lambda times: runner.run(dispatch(times))
+        runner.run(bus.stop(clear=True))
+
+
+@cache
+def _event_class() -> Any:
+    from bubus import BaseEvent  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
+
+    class OrderPlaced(BaseEvent[None]):
         order_id: str
         customer_id: str
         items: list[dict[str, Any]]
         total: float
         currency: str
 
-    logging.getLogger("bubus").setLevel(logging.CRITICAL)
-    with asyncio.Runner() as runner:
-        bus = bubus.EventBus()
-        for nth in range(number):
-            bus.on(OrderPlaced, _handler(nth))
-
-        async def dispatch(times: int) -> float:
-            began = perf_counter()
-            for _ in range(times):
-                await bus.dispatch(OrderPlaced(**ORDER))
-            return (perf_counter() - began) / times
-
-        yield lambda times: runner.run(dispatch(times))
-        runner.run(bus.stop(clear=True))
+    return OrderPlaced
 
 
 def _handler(nth: int) -> Any:
@@ -48,10 +57,3 @@ def _handler(nth: int) -> Any:
 
     handle.__name__ = handle.__qualname__ = f"handle_{nth}"  # two of one name are warned about
     return handle
-
-
-@contextmanager
-def handling() -> Iterator[Block]:
-    """One handler; nothing is stored."""
-    with emitting(1) as block:
-        yield block

@@ -4,38 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-from benchmarks.measuring import Block
 from benchmarks.payload import ORDER
+from benchmarks.peers import Queue
 
 DURABILITY = "SQLite's default: each commit synced"
 
 
 @contextmanager
-def handling(path: Path, *, synced: bool) -> Iterator[Block]:
-    runner, orders, order = _system(path)
+def handling(folder: Path, *, synced: bool = True) -> Iterator[Queue]:
+    """The follower handles each as it is saved: its runner knows no other way."""
+    from eventsourcing.system import SingleThreadedRunner, System  # pyright: ignore[reportMissingImports]
+
+    order, orders, follower = _classes()
+    runner = SingleThreadedRunner(
+        System(pipes=[[orders, follower]]),
+        env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(folder / "events.db")},
+    )
     if not synced:
-        _turn_sync_off(runner)
-
-    def block(times: int) -> float:
-        began = perf_counter()
-        for _ in range(times):
-            orders.save(order(**ORDER))
-        return (perf_counter() - began) / times
-
+        for app in runner.apps.values():
+            _turn_sync_off(app.factory.datastore.pool)
+    runner.start()
+    application = runner.get(orders)
     try:
-        yield block
+        yield Queue(lambda: application.save(order(**ORDER)), lambda: None)
     finally:
         runner.stop()
 
 
-def _system(path: Path) -> tuple[Any, Any, Any]:
-    from eventsourcing.application import Application
-    from eventsourcing.domain import Aggregate
-    from eventsourcing.system import ProcessApplication, SingleThreadedRunner, System
+@cache  # it keeps them by name, and refuses others of the same name
+def _classes() -> tuple[Any, Any, Any]:
+    from eventsourcing.application import Application  # pyright: ignore[reportMissingImports]
+    from eventsourcing.domain import Aggregate  # pyright: ignore[reportMissingImports]
+    from eventsourcing.system import ProcessApplication  # pyright: ignore[reportMissingImports]
 
     class Order(Aggregate):
         def __init__(
@@ -44,21 +48,25 @@ def _system(path: Path) -> tuple[Any, Any, Any]:
             self.order_id, self.customer_id = order_id, customer_id
             self.items, self.total, self.currency = items, total, currency
 
-    class Orders(Application):
+    class Orders(Application[Any]):
         pass
 
-    class Follower(ProcessApplication):
+    class Follower(ProcessApplication[Any]):
         def policy(self, domain_event: Any, processing_event: Any) -> None:
             pass
 
-    runner = SingleThreadedRunner(
-        System(pipes=[[Orders, Follower]]),
-        env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(path)},
-    )
-    runner.start()
-    return runner, runner.get(Orders), Order
+    return Order, Orders, Follower
 
 
-def _turn_sync_off(runner: Any) -> None:
-    """It has no setting for this."""
-    raise NotImplementedError
+def _turn_sync_off(pool: Any) -> None:
+    """It has no setting for this, so each of its connections is told."""
+    create = pool._create_connection
+
+    def create_without_sync() -> Any:
+        connection = create()
+        connection._sqlite_conn.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+    for connection in pool._pool:  # made already
+        connection._sqlite_conn.execute("PRAGMA synchronous = NORMAL")
+    pool._create_connection = create_without_sync

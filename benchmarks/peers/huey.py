@@ -5,34 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-from benchmarks.measuring import Block
 from benchmarks.payload import ORDER
+from benchmarks.peers import Queue
 
-DURABILITY = "no sync (fsync=False)"
+DURABILITY = "SQLite's default: each commit synced"
 
 
 @contextmanager
-def handling(folder: Path) -> Iterator[Block]:
-    import huey
+def handling(folder: Path, *, synced: bool = True) -> Iterator[Queue]:
+    from huey import SqliteHuey  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
 
-    queue = huey.SqliteHuey("benchmark", filename=str(folder / "huey.db"))
+    # Without `fsync` it leaves SQLite's own setting, which syncs.
+    settings: dict[str, Any] = {} if synced else {"fsync": False}
+    queue = SqliteHuey("benchmark", filename=str(folder / "huey.db"), **settings)
 
     @queue.task()
     def handle(order: dict[str, Any]) -> None:
         pass
 
-    def block(times: int) -> float:
-        began = perf_counter()
-        for _ in range(times):
-            handle(ORDER)
-        for _ in range(times):
-            queue.execute(queue.dequeue())
-        return (perf_counter() - began) / times
-
     try:
-        yield block
+        yield Queue(lambda: handle(ORDER), lambda: queue.execute(queue.dequeue()))
     finally:
         queue.storage.close()

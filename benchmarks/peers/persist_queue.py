@@ -5,29 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
 
-from benchmarks.measuring import Block
 from benchmarks.payload import ORDER
+from benchmarks.peers import Queue
 
 DURABILITY = "SQLite's default: each commit synced"
 
 
 @contextmanager
-def handling(folder: Path) -> Iterator[Block]:
-    import persistqueue
+def handling(folder: Path) -> Iterator[Queue]:
+    import persistqueue  # pyright: ignore[reportMissingImports]
 
     queue = persistqueue.SQLiteAckQueue(str(folder))
-
-    def block(times: int) -> float:
-        began = perf_counter()
-        for _ in range(times):
-            queue.put(ORDER)
-        for _ in range(times):
-            queue.ack(queue.get())
-        return (perf_counter() - began) / times
-
     try:
-        yield block
+        yield Queue(lambda: queue.put(ORDER), lambda: queue.ack(queue.get()))
     finally:
         queue.close()

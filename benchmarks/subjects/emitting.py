@@ -7,7 +7,7 @@ from collections.abc import Callable
 from benchmarks.goals import OURS
 from benchmarks.measuring import Measured, timed
 from benchmarks.payload import PLACED, OrderPlaced, handlers
-from benchmarks.peers import take_part
+from benchmarks.peers import dispatch_with
 from benchmarks.subjects.subject import Run, Subject
 from eventbus import EventBus
 
@@ -15,22 +15,22 @@ PEERS = ("blinker", "pyee", "psygnal", "bubus")
 
 
 def _plain(called: list[Callable[[OrderPlaced], None]], times: int) -> float:
-    def loop() -> None:
+    def emit(placed: OrderPlaced) -> None:
         for handle in called:
-            handle(PLACED)
+            handle(placed)
 
-    return timed(loop, times)
+    return timed(emit, times, PLACED)
 
 
 def _isolated(called: list[Callable[[OrderPlaced], None]], times: int) -> float:
-    def loop() -> None:
+    def emit(placed: OrderPlaced) -> None:
         for handle in called:
             try:
-                handle(PLACED)
+                handle(placed)
             except Exception as error:
                 raise AssertionError(handle) from error  # a bus would log it and go on
 
-    return timed(loop, times)
+    return timed(emit, times, PLACED)
 
 
 def _measure(run: Run, number: int) -> Measured:
@@ -39,10 +39,10 @@ def _measure(run: Run, number: int) -> Measured:
         bus = contest.opened.enter_context(EventBus(delivery="manual"))
         for handle in handlers(number):
             bus.on(OrderPlaced, handler=handle)
-        contest.add(OURS, "none", lambda: timed(lambda: bus.emit(PLACED), times))
+        contest.add(OURS, "none", lambda: timed(bus.emit, times, PLACED))
         for peer in PEERS:
-            few = run.sizes.slow_events if peer == "bubus" else times
-            take_part(contest, run, peer, lambda room: room.emitting(number), few)
+            few = run.sizes.dispatches_slow if peer == "bubus" else times
+            dispatch_with(contest, run, peer, number, few)
         called = handlers(number)
         contest.add("plain loop", "none", lambda: _plain(called, times))
         contest.add("plain loop that isolates errors", "none", lambda: _isolated(called, times))

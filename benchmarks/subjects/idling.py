@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 from benchmarks.measuring import Measured, timed
@@ -18,7 +19,7 @@ def _measure(run: Run, durability: Literal["power", "process"]) -> Measured:
             for nth, cls in enumerate(classes[:number]):
                 bus.subscribe(f"idle-{nth}", cls, handler=lambda other: None)
             name = f"{number:,} idle" if number else "no subscription"
-            contest.add(name, durability, lambda bus=bus: timed(lambda: bus.publish(PLACED), times))
+            contest.add(name, durability, partial(timed, bus.publish, times, PLACED))
         return contest.run()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 
 from benchmarks import logs
 from benchmarks.measuring import Measured
@@ -31,7 +32,7 @@ def _measure(run: Run) -> Measured:
     path = str(logs.kept(run.cache, run.sizes.large, run.tell))
     with run.contest(f"{run.sizes.large:,} events", 1) as contest:
         for way in WAYS:
-            contest.add(way, "none", lambda way=way: _peak(way, path))
+            contest.add(way, "none", partial(_peak, way, path))
         contest.add("only opened", "none", lambda: _peak("open", path))
         return contest.run()
 

@@ -17,7 +17,9 @@ _PAUSE = 0.005  # seconds between two events: the bus is idle again by then
 _PATIENCE = 10.0
 
 
-def _listening(contest: Contest, run: Run, durability: Literal["power", "process"]) -> Callable[[], tuple[float, float]]:
+def _listening(
+    contest: Contest, run: Run, durability: Literal["power", "process"]
+) -> Callable[[], tuple[float, float]]:
     """Publishes one event; seconds from the call, and from its return, to the handler."""
     bus = contest.opened.enter_context(EventBus(run.new_path(), durability=durability))
     heard = threading.Event()
