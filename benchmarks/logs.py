@@ -18,6 +18,7 @@ from eventbus.events import EventType, Vocabulary
 from eventbus.store.append import header_crc
 
 BATCH = 1000
+KEPT_FROM = 1_000_000  # events; smaller logs are made anew, as what is published into them would add up
 BULK = 50_000
 PER_STREAM = 5  # events of one stream in a bulk-built log
 _EPOCH = 1_700_000_000_000  # milliseconds; the events are one apart
@@ -42,12 +43,12 @@ def stream_of(position: int) -> str:
     return f"order-{(position - 1) // PER_STREAM}"
 
 
-def kept(cache: Path, events: int, tell: Tell) -> Path:
-    """A log of so many events, written in bulk unless it is there already."""
-    path = cache / f"log-{events}.db"
+def bulk(folder: Path, cache: Path, events: int, tell: Tell) -> Path:
+    """A log of so many events, written in bulk; a large one is kept in `cache`, where it may be already."""
+    path = (cache if events >= KEPT_FROM else folder) / f"log-{events}.db"
     if not path.exists():
         part = path.with_suffix(".part")
-        for old in cache.glob(f"{part.name}*"):
+        for old in part.parent.glob(f"{part.name}*"):
             old.unlink()
         _write(part, events, tell)
         _look_at(part, events)

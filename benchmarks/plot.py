@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from benchmarks.report import Finding, Report, number
 from benchmarks.subjects.subject import SCALES
 
 SHOWN = ("emit-1", "emit-10", "publish-power", "publish-process", "publish-many", "durable")
+MOST = 3.0  # of a limit that is drawn
 MET, SHORT, OURS, THEIRS = "#3b7dd8", "#d8583b", "#3b7dd8", "#b8bec8"
 
 
@@ -22,20 +24,23 @@ def draw(report: Report, path: Path) -> None:
     mpl.rcParams.update({"font.size": 7, "axes.spines.top": False, "axes.spines.right": False})
     found = {finding.subject.name: finding for finding in report.findings if finding.measured.sides}
     shown = [found[name] for name in SHOWN if name in found]
-    rows = (len(shown) + 2) // 3
     goals = [pair for pair in report.verdicts if pair[1].figure is not None]
-    figure = pyplot.figure(figsize=(11, 1.2 + 0.17 * len(goals) + 2.2 * rows), layout="constrained")
-    grid = figure.add_gridspec(1 + rows, 3, height_ratios=[max(1.0, 0.17 * len(goals)), *([2.2] * rows)])
-    _draw_goals(figure.add_subplot(grid[0, :]), goals, report)
-    for nth, finding in enumerate(shown):
-        _draw_sides(figure.add_subplot(grid[1 + nth // 3, nth % 3]), finding)
-    figure.savefig(path, dpi=90)
+    rows = (len(shown) + 1) // 2
+    heights = [0.5 + 0.16 * len(goals), *([2.1] * rows)]
+    figure = pyplot.figure(figsize=(9, sum(heights)), layout="constrained")
+    parts = figure.subfigures(1 + rows, 1, height_ratios=heights, squeeze=False)[:, 0]  # each aligns its own labels
+    _draw_goals(parts[0].subplots(), goals, report)
+    for row in range(rows):
+        panels = parts[1 + row].subplots(1, 2)
+        for panel, finding in zip_longest(panels, shown[2 * row : 2 * row + 2]):
+            _draw_sides(panel, finding)
+    figure.savefig(path, dpi=80)
     pyplot.close(figure)
 
 
 def _draw_goals(axes: Any, goals: list[Any], report: Report) -> None:
     """How much of each limit is used; where more is better, the other way round."""
-    axes.set_title(f"How much of what each goal allows is used ({report.sizes} size, {report.date}); less is better")
+    axes.set_title(f"Used of what each goal allows ({report.sizes} size, {report.date}); less is better")
     if not goals:
         axes.set_axis_off()
         return
@@ -45,17 +50,20 @@ def _draw_goals(axes: Any, goals: list[Any], report: Report) -> None:
     axes.barh(range(len(goals)), used, color=colors, height=0.7)
     axes.set_yticks(range(len(goals)), names)
     for row, (value, (_, verdict)) in enumerate(zip(used, goals, strict=True)):
-        axes.text(min(max(value, 0.02), 2.9), row, f" {verdict.found}", va="center")
+        axes.text(value, row, f" {verdict.found}", va="center")
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xlim(0, 3.2)
+    axes.set_xlim(0, MOST + 0.5)
     axes.set_ylim(len(goals) - 0.4, -0.6)
 
 
 def _used(figure: float, limit: float, kind: str) -> float:
-    return min(3.0, max(0.0, limit / figure if kind == "speed" and figure > 0 else figure / limit))
+    return min(MOST, max(0.0, limit / figure if kind == "speed" and figure > 0 else figure / limit))
 
 
-def _draw_sides(axes: Any, finding: Finding) -> None:
+def _draw_sides(axes: Any, finding: Finding | None) -> None:
+    if finding is None:
+        axes.set_axis_off()
+        return
     scale = SCALES[finding.subject.unit]
     sides = [side for side in finding.measured.sides.values() if side.samples]
     values = [side.median * scale for side in sides]
@@ -65,5 +73,7 @@ def _draw_sides(axes: Any, finding: Finding) -> None:
     for row, value in enumerate(values):
         axes.text(value, row, f" {number(value)}", va="center")
     axes.set_xscale("log")
-    axes.margins(x=0.25)
+    axes.set_xlim(min(values) / 3, max(values) * 8)
+    axes.set_xticks([])
+    axes.minorticks_off()
     axes.invert_yaxis()

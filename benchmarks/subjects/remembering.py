@@ -29,7 +29,7 @@ def _peak(way: str, path: str) -> float:
 
 
 def _measure(run: Run) -> Measured:
-    path = str(logs.kept(run.cache, run.sizes.large, run.tell))
+    path = str(logs.bulk(run.folder, run.cache, run.sizes.large, run.tell))
     with run.contest(f"{run.sizes.large:,} events", 1) as contest:
         for way in WAYS:
             contest.add(way, "none", partial(_peak, way, path))
