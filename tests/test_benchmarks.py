@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import environment, logs, machine, peers, sizes
+from benchmarks import environment, logs, machine, peers, profiling, sizes
 from benchmarks.catalogue import SUBJECTS, selected
 from benchmarks.goals import GOALS, Goal, goals_of
 from benchmarks.measuring import Contest, Measured, Side
@@ -246,3 +246,8 @@ def test_a_log_written_in_bulk_is_one_that_a_bus_has_published(tmp_path: Path) -
         ]
         assert all(envelope.event == PLACED and envelope.source == "benchmark" for envelope in envelopes)
         assert len({envelope.id for envelope in envelopes}) == 12
+
+
+@pytest.mark.parametrize("name", profiling.PATHS)
+def test_each_path_can_be_profiled(name: str) -> None:
+    assert profiling.profile(name, 3).total_calls > 0  # type: ignore[attr-defined]

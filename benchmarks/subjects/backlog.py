@@ -44,10 +44,21 @@ def plain(bus: EventBus, name: str) -> None:
     bus.subscribe(name, OrderPlaced, after=0, handler=lambda placed: None)
 
 
-def _transactional(bus: EventBus, name: str) -> None:
+def transactional(bus: EventBus, name: str) -> None:
+    """One whose handler runs one UPDATE; the log must be one `with_totals`."""
+
     @bus.subscribe(name, OrderPlaced, after=0, transactional=True)
     def count(placed: OrderPlaced, ctx: Context) -> None:
         ctx.tx.execute(_UPDATE, (placed.total, placed.customer_id))
+
+
+def with_totals(path: Path) -> Path:
+    """Make the table that is updated."""
+    connection = floor.connect(path, synced=False)
+    connection.execute(_TOTALS)
+    connection.execute(_FIRST)
+    connection.close()
+    return path
 
 
 def _among(others: list[type]) -> Subscribe:
@@ -61,13 +72,9 @@ def _among(others: list[type]) -> Subscribe:
 
 def _measure_transactional(run: Run, durability: Durability) -> Measured:
     events = run.sizes.backlog
-    path = logs.published(run.new_path(), events)
-    connection = floor.connect(path, synced=False)
-    connection.execute(_TOTALS)
-    connection.execute(_FIRST)
-    connection.close()
+    path = with_totals(logs.published(run.new_path(), events))
     with run.contest(f"{events:,} events, one UPDATE each", run.sizes.long_rounds) as contest:
-        contest.add(OURS, durability, lambda: drained(path, durability, events, _transactional) / events)
+        contest.add(OURS, durability, lambda: drained(path, durability, events, transactional) / events)
         synced = durability == "power"
         by_hand = lambda: floor.loop(path, floor.UPDATE, floor.update_arguments, synced=synced) / events  # noqa: E731
         contest.add(LOOP, durability, by_hand)
