@@ -13,10 +13,12 @@ import pstats
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from benchmarks import logs
+from benchmarks.measuring import timed
 from benchmarks.payload import PLACED, STREAM, OrderPlaced, handlers
 from benchmarks.subjects import backlog
 from benchmarks.subjects.reading import Sales
@@ -30,8 +32,7 @@ def _emit(number: int) -> Prepare:
         with EventBus(delivery="manual") as bus:
             for handle in handlers(number):
                 bus.on(OrderPlaced, handler=handle)
-            bus.emit(PLACED)
-            yield lambda: [bus.emit(PLACED) for _ in range(events)]
+            yield lambda: timed(bus.emit, events, PLACED)
 
     return prepare
 
@@ -40,7 +41,7 @@ def _publish(durability: Literal["power", "process"], stream: str | None = None)
     def prepare(folder: Path, events: int) -> Iterator[Callable[[], object]]:
         with EventBus(folder / "events.db", durability=durability, delivery="manual") as bus:
             bus.publish(PLACED)
-            yield lambda: [bus.publish(PLACED, stream=stream) for _ in range(events)]
+            yield lambda: timed(partial(bus.publish, stream=stream), events, PLACED)
 
     return prepare
 
@@ -48,7 +49,7 @@ def _publish(durability: Literal["power", "process"], stream: str | None = None)
 def _publish_many(folder: Path, events: int) -> Iterator[Callable[[], object]]:
     with EventBus(folder / "events.db", delivery="manual") as bus:
         bus.publish(PLACED)
-        yield lambda: [bus.publish_many([PLACED] * 1000) for _ in range(max(1, events // 1000))]
+        yield lambda: timed(bus.publish_many, max(1, events // 1000), [PLACED] * 1000)
 
 
 def _read(folder: Path, events: int) -> Iterator[Callable[[], object]]:
