@@ -31,10 +31,10 @@ check: .venv/with-dev
 	$(IN_VENV) -m pytest -q tests/test_house.py
 
 bench: .venv/with-app
-	@$(IN_VENV) -m benchmarks.environment
+	@$(IN_VENV) -m benchmarks.environment $(ARGS)
 
 bench-quick: .venv/with-app
-	@$(IN_VENV) -m benchmarks.environment --quick
+	@$(IN_VENV) -m benchmarks.environment --quick $(ARGS)
 
 clean:
 	rm -rf .venv .venv-bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache

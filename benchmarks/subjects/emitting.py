@@ -35,7 +35,7 @@ def _isolated(called: list[Callable[[OrderPlaced], None]], times: int) -> float:
 
 def _measure(run: Run, number: int) -> Measured:
     times = run.sizes.emits
-    with run.contest(f"{times:,} emits to {number} handlers", run.sizes.rounds) as contest:
+    with run.contest(f"{times:,} emits", run.sizes.rounds) as contest:
         bus = contest.opened.enter_context(EventBus(delivery="manual"))
         for handle in handlers(number):
             bus.on(OrderPlaced, handler=handle)

@@ -37,4 +37,4 @@ def _measure(run: Run) -> Measured:
         return contest.run()
 
 
-SUBJECTS = (Subject("memory", "peak memory of reading, replaying and rebuilding ten million events", "MiB", _measure),)
+SUBJECTS = (Subject("memory", "peak memory of reading, replaying and rebuilding a large log", "MiB", _measure),)
