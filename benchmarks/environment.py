@@ -16,8 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".venv-bench"
-_NOTES = FOLDER / "not-installed.json"
-_READY = FOLDER / "installed.json"  # for which folder, and what
+NOTES = FOLDER / "not-installed.json"
+READY = FOLDER / "installed.json"  # for which folder, and what
 
 WANTED = (
     "blinker",
@@ -35,7 +35,7 @@ WANTED = (
 def not_installed() -> dict[str, str]:
     """Distributions that could not be installed, and why."""
     try:
-        found: dict[str, str] = json.loads(_NOTES.read_text())
+        found: dict[str, str] = json.loads(NOTES.read_text())
     except (OSError, ValueError):
         return {}
     return found
@@ -50,33 +50,34 @@ def make() -> None:
     """Make the environment, or complete it. CalledProcessError if eventbus itself cannot be installed."""
     if not (python().exists() and _installed().get("folder") == str(ROOT)):
         shutil.rmtree(FOLDER, ignore_errors=True)
-        _make_venv()
+        make_venv()
     ready = _installed()
     project = str((ROOT / "pyproject.toml").stat().st_mtime)
     if ready.get("project") != project:
         print("installing eventbus from this tree ...", file=sys.stderr)
-        _install("-e", str(ROOT)).check_returncode()
+        install("-e", str(ROOT)).check_returncode()
     reasons: dict[str, str] = {}
     for distribution in WANTED:
-        if distribution not in ready.get("wanted", ""):
+        if distribution not in ready.get("wanted", "").split():
             print(f"installing {distribution} ...", file=sys.stderr)
-            done = _install(distribution)
+            done = install(distribution)
             if done.returncode:
                 reasons[distribution] = "could not be installed: " + _last_line(done.stderr)
-    _NOTES.write_text(json.dumps(reasons))
+    NOTES.write_text(json.dumps(reasons))
     installed = " ".join(each for each in WANTED if each not in reasons)
-    _READY.write_text(json.dumps({"folder": str(ROOT), "project": project, "wanted": installed}))
+    READY.write_text(json.dumps({"folder": str(ROOT), "project": project, "wanted": installed}))
 
 
 def _installed() -> dict[str, str]:
     try:
-        found: dict[str, str] = json.loads(_READY.read_text())
+        found: dict[str, str] = json.loads(READY.read_text())
     except (OSError, ValueError):
         return {}
     return found
 
 
-def _make_venv() -> None:
+def make_venv() -> None:
+    """An empty environment."""
     uv = shutil.which("uv")
     if uv and not subprocess.run([uv, "venv", "--quiet", "--seed", "--python", sys.executable, str(FOLDER)]).returncode:
         return
@@ -84,7 +85,7 @@ def _make_venv() -> None:
     subprocess.run([sys.executable, "-m", "venv", str(FOLDER)], check=True)
 
 
-def _install(*what: str) -> subprocess.CompletedProcess[str]:
+def install(*what: str) -> subprocess.CompletedProcess[str]:
     """With uv; with pip where that fails, as uv may not reach the index that pip is configured for."""
     uv = shutil.which("uv")
     if uv:

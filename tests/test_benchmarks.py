@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -201,6 +202,23 @@ def test_a_run_of_some_writes_numbers_and_table(
     assert not any((tmp_path / "logs").iterdir())
 
 
+@pytest.mark.parametrize(("ours", "status", "told"), [(1.0, 0, "2 of 2 goals met."), (4.0, 1, "FALLS SHORT: emit-1")])
+def test_a_run_ends_with_1_where_a_goal_is_not_reached(
+    ours: float,
+    status: int,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    subject = Subject("emit-1", "a title", "us", nothing(measured(eventbus=ours, blinker=10, pyee=10)))
+    monkeypatch.setattr(program, "selected", lambda names: [subject])
+    monkeypatch.setattr(program, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--folder", str(tmp_path / "logs")])
+    assert program.main() == status
+    assert told in capsys.readouterr().out
+
+
 def test_the_list_has_every_benchmark(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--list"])
     assert program.main() == 0
@@ -214,6 +232,32 @@ def test_a_name_that_is_nobodys_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ValueError, match="publsh"):
         selected(["publsh"])
     assert [subject.name for subject in selected(["emit-*"])] == ["emit-1", "emit-10"]
+
+
+def test_what_cannot_be_installed_is_noted_with_the_reason_and_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def install(*what: str) -> CompletedProcess[str]:
+        asked.append(what[-1])
+        fails = what == ("huey",)
+        return CompletedProcess(what, int(fails), "", "Looking\nERROR: no wheel for huey\n" if fails else "")
+
+    monkeypatch.setattr(environment, "FOLDER", tmp_path)
+    monkeypatch.setattr(environment, "NOTES", tmp_path / "not-installed.json")
+    monkeypatch.setattr(environment, "READY", tmp_path / "installed.json")
+    monkeypatch.setattr(environment, "make_venv", lambda: None)
+    monkeypatch.setattr(environment, "install", install)
+    environment.python().parent.mkdir()
+    environment.python().touch()
+    (tmp_path / "installed.json").write_text(json.dumps({"folder": str(environment.ROOT)}))
+    environment.make()
+    assert asked == [str(environment.ROOT), *environment.WANTED]
+    assert environment.not_installed() == {"huey": "could not be installed: ERROR: no wheel for huey"}
+    asked.clear()
+    environment.make()
+    assert asked == ["huey"]
 
 
 def test_what_is_said_of_the_machine_names_nobody(tmp_path: Path) -> None:
