@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-from benchmarks import logs
-from benchmarks.measuring import Measured, timed
+from benchmarks import floor, logs
+from benchmarks.measuring import Contest, Measured, timed
 from benchmarks.payload import PLACED, STREAM
 from benchmarks.subjects.subject import Run, Subject
 from eventbus import EventBus
+from eventbus.store.reading import COLUMNS
+
+READS_ONLY = "reads only"
+NEWEST = 1000
 
 
 def _both(run: Run) -> list[tuple[str, int, Path]]:
@@ -53,26 +60,46 @@ def _id_at(bus: EventBus, position: int) -> str:
     return envelope.id
 
 
-def _getting(bus: EventBus, keys: Sequence[int | str], times: int) -> Callable[[], float]:
-    def get() -> float:
+def _getting(get: Callable[[Any], object], keys: Sequence[int | str], times: int) -> Callable[[], float]:
+    def get_all() -> float:
         wanted = random.choices(keys, k=times)
         began = perf_counter()
         for key in wanted:
-            bus.log.get(key)
+            get(key)
         return (perf_counter() - began) / times
 
-    return get
+    return get_all
+
+
+def _get_by_hand(connection: sqlite3.Connection, key: str, value: int | str) -> object:
+    statement = f"SELECT {COLUMNS} FROM eventbus_events WHERE {key} = ?"
+    return connection.execute(statement, (value,)).fetchone()
+
+
+def _add_gets(contest: Contest, run: Run, log: str, events: int, path: Path) -> None:
+    """Of any event, by the bus and by hand, and of the newest ones, which stay in SQLite's cache."""
+    times = run.sizes.gets
+    bus = contest.opened.enter_context(EventBus(path, delivery="manual"))
+    connection = contest.opened.enter_context(closing(floor.connect(path, synced=False)))
+    anywhere = [random.randint(1, events) for _ in range(20 * times)]
+    newest = [random.randint(max(1, events - NEWEST), events) for _ in range(times)]
+    ids, newest_ids = [_id_at(bus, each) for each in anywhere], [_id_at(bus, each) for each in newest]
+
+    def get(key: Any) -> object:
+        return bus.log.get(key)
+
+    for key, of_any, of_newest in (("position", anywhere, newest), ("id", ids, newest_ids)):
+        name = f"{log}, by {key}"
+        by_hand = partial(_get_by_hand, connection, key)
+        contest.add(name, READS_ONLY, _getting(get, of_any, times))
+        contest.add(f"{name}, by hand", READS_ONLY, _getting(by_hand, of_any, times))
+        contest.add(f"{name}, the newest {NEWEST:,}", READS_ONLY, _getting(get, of_newest, times))
 
 
 def _get(run: Run) -> Measured:
     with run.contest(f"{_size(run)}; {run.sizes.gets:,} gets of any event", run.sizes.rounds) as contest:
-        for name, events, path in _both(run):
-            bus = contest.opened.enter_context(EventBus(path, delivery="manual"))
-            times = run.sizes.gets
-            positions = [random.randint(1, events) for _ in range(20 * times)]
-            ids = [_id_at(bus, each) for each in positions]
-            contest.add(f"{name}, by position", "reads only", _getting(bus, positions, times))
-            contest.add(f"{name}, by id", "reads only", _getting(bus, ids, times))
+        for log, events, path in _both(run):
+            _add_gets(contest, run, log, events, path)
         return contest.run()
 
 
