@@ -106,7 +106,6 @@ def main() -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    logging.getLogger("eventbus").setLevel(logging.ERROR)
     size = sizes.QUICK if options.quick else sizes.FULL
     chosen = [subject for subject in subjects if subject not in skipped]
     report = measure_all(chosen, size, options.folder, peers=not options.no_peers, quiet=options.json)
@@ -123,4 +122,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    logging.getLogger("eventbus").setLevel(logging.ERROR)
     sys.exit(main())

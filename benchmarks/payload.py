@@ -29,7 +29,7 @@ class Item:
     quantity: int
 
 
-@event
+@event(name="benchmark.OrderPlaced")
 class OrderPlaced:
     """The event; `ORDER` is its JSON."""
 
@@ -49,7 +49,7 @@ def other_classes(number: int) -> list[type]:
 
 
 def _other_class(nth: int) -> type:
-    @event(name=f"other.Event{nth}")
+    @event(name=f"benchmark.Other{nth}")
     class Other:
         number: int
 
