@@ -1,0 +1,207 @@
+"""What must be true of a log that is found when the power comes back, as the bus opens it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import accounts
+import attrs
+from workload import declare, deposited, make_app_tables
+
+from eventbus import EventBus
+from eventbus.errors import LogRolledBack
+
+Rows = Callable[..., list[dict[str, Any]]]
+
+_EVENTS = (
+    "SELECT e.position, e.id, t.name AS type, e.stream, e.sequence, e.causation_id, e.payload, e.payload_crc"
+    " FROM eventbus_events e JOIN eventbus_types t ON t.id = e.type_id ORDER BY e.position"
+)
+_SUBSCRIPTIONS = "SELECT id, name, role, state, cursor, claim, ahead, handled, discarded, types FROM eventbus_subscriptions"
+_APP_TABLES = {"ledger", "orders", "shipped"}
+
+
+@attrs.define
+class World:
+    """What others know: which keys were said, and what they were told or saw; ids whose position nobody was told."""
+
+    said: set[str] = attrs.field(factory=set)
+    told: dict[int, str] = attrs.field(factory=dict)
+    ids: set[str] = attrs.field(factory=set)
+
+    def hear(self, line: str) -> None:
+        """A line of told.txt; see powered.py."""
+        verb, *fields, _ = line.split("\t")
+        if verb == "said":
+            self.said.add(fields[0])
+        elif verb == "told" and not fields[0]:
+            self.ids.add(fields[1])
+        else:
+            self._tell(fields)
+
+    def _tell(self, fields: list[str]) -> None:
+        for position, id_ in zip(map(int, fields[::2]), fields[1::2], strict=True):
+            assert self.told.setdefault(position, id_) == id_, f"position {position} was told to mean two events"
+            self.ids.add(id_)
+
+    def without(self, lost: set[str]) -> World:
+        """The same world once it has been told of a loss."""
+        told = {position: id_ for position, id_ in self.told.items() if id_ not in lost}
+        return World(set(self.said), told, self.ids - lost)
+
+
+@attrs.frozen
+class Found:
+    """`lost`: the ids of acknowledged events that are not there; `reported`: how many the bus said are missing."""
+
+    lost: set[str]
+    reported: int | None
+    events: int
+
+
+class Inspection:
+    """One log, opened by the bus in a folder; `declares` handlers and delivers what is due if that is asked for."""
+
+    def __init__(self, folder: Path, world: World) -> None:
+        self._folder, self._world = folder, world
+
+    def run(self, *, durable: bool, deep: bool) -> Found:
+        """AssertionError, or what the bus raises, if anything is wrong with it. `durable`: nothing may be lost."""
+        bus, reported = self._open(accept_loss=not durable)
+        with bus:
+            with closing(bus.connect()) as connection:
+                lost = self._check(partial(_rows, connection))
+            events = bus.log.head
+            assert not (durable and lost), f"{len(lost)} acknowledged events are lost: {sorted(lost)[:5]}"
+            assert reported is None or reported == len(lost), f"{reported} reported missing, {len(lost)} are"
+            self._publish(bus, alone=durable or reported is not None)
+        if deep:
+            self._deliver()
+        return Found(lost, reported, events)
+
+    def _open(self, *, accept_loss: bool) -> tuple[EventBus, int | None]:
+        path = self._folder / "events.db"
+        bus = EventBus(path, delivery="manual", durability="process")
+        try:
+            bus.start()
+        except LogRolledBack as error:
+            bus.close()
+            if not accept_loss:
+                raise
+            return EventBus(path, delivery="manual", durability="process", accept_loss=True), error.missing
+        return bus, None
+
+    def _check(self, log: Rows) -> set[str]:
+        assert log("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+        events = log(_EVENTS)
+        _check_rows(events)
+        self._check_said(events)
+        tables = {row["name"] for row in log("SELECT name FROM sqlite_master")}
+        for subscription in log(_SUBSCRIPTIONS):
+            _check_account(log, subscription, events)
+        if tables >= _APP_TABLES:
+            _check_effects(log, events)
+        return self._lost(events)
+
+    def _check_said(self, events: list[dict[str, Any]]) -> None:
+        """No phantom: whatever is there was about to be published, or has its cause there; all or nothing."""
+        ids = {event["id"] for event in events}
+        groups: Counter[tuple[str, str]] = Counter()
+        for event in events:
+            fields = json.loads(event["payload"])
+            if event["type"] == "Noted":
+                assert event["causation_id"] in ids, event
+                continue
+            if event["type"].startswith("eventbus."):
+                continue
+            key = fields.get("key") or fields["vial"]
+            assert key in self._world.said, f"{key} was never published"
+            groups[event["type"], key.partition("/")[0]] += "/" in key or event["type"] == "Spilled"
+        sizes = {"Deposited": (0, 5), "Spilled": (6,), "Ordered": (0,)}
+        assert [each for each, size in groups.items() if size not in sizes[each[0]]] == []
+
+    def _lost(self, events: list[dict[str, Any]]) -> set[str]:
+        """What was told and is not there: the end of the log, and no position means another event than was told."""
+        at = {event["position"]: event["id"] for event in events}
+        head = max(at, default=0)
+        for position, id_ in self._world.told.items():
+            assert at.get(position) == id_ or (position > head and position not in at), (
+                f"position {position} was told to be {id_}, and is {at.get(position)}; the head is {head}"
+            )
+        return self._world.ids - set(at.values())
+
+    def _publish(self, bus: EventBus, *, alone: bool) -> None:
+        """It works; `alone`: the position means nothing yet to anybody."""
+        head = bus.log.head
+        receipt = bus.publish(deposited("after"), idempotency_key="after")
+        assert receipt.position > head
+        assert not alone or receipt.position > max(self._world.told, default=0), "a position that was told is used again"
+        assert bus.publish(deposited("after"), idempotency_key="after").duplicate
+
+    def _deliver(self) -> None:
+        """All that is due, by handlers that note in a folder of this inspection's own."""
+        notes = self._folder / "notes"
+        notes.mkdir()
+        with EventBus(self._folder / "events.db", delivery="manual", durability="process") as bus:
+            make_app_tables(bus)
+            diaries = declare(bus, notes)
+            bus.drain()
+            log = accounts.Log(bus)
+            accounts.check_order(log)
+            accounts.check_transactional(log, bus)
+            accounts.check_published(log)
+            accounts.check_projection(log, bus)
+            accounts.check_accounted(log, bus)
+            for diary in diaries:
+                diary.close()
+        shutil.rmtree(notes)
+
+
+def _rows(connection: sqlite3.Connection, sql: str, parameters: tuple[Any, ...] = ()) -> list[dict[str, Any]]:
+    cursor = connection.execute(sql, parameters)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def _check_rows(events: list[dict[str, Any]]) -> None:
+    """Checksums fit, ids are there once, and the sequences of each stream are 1, 2, 3, ..."""
+    assert len({event["id"] for event in events}) == len(events)
+    streams: defaultdict[str, int] = defaultdict(int)
+    for event in events:
+        assert crc32(event["payload"].encode()) == event["payload_crc"], event
+        if event["stream"] is not None:
+            streams[event["stream"]] += 1
+            assert event["sequence"] == streams[event["stream"]], event
+
+
+def _check_account(log: Rows, row: dict[str, Any], events: list[dict[str, Any]]) -> None:
+    """No cursor is ahead of the events, and every matching event is somewhere."""
+    head = max((event["position"] for event in events), default=0)
+    assert row["cursor"] <= head, row
+    names = {each["match"] for each in json.loads(row["types"])}
+    matching = {event["position"] for event in events if event["type"] in names}
+    rows = log("SELECT position, state FROM eventbus_deliveries WHERE subscription_id = ?", (row["id"],))
+    delayed = {each["position"] for each in rows}
+    assert delayed <= matching, (row, delayed - matching)
+    ahead = {position for position in json.loads(row["ahead"]) if position > row["cursor"]}
+    waiting = {position for position in matching if position > row["cursor"]} - delayed - ahead
+    assert row["handled"] + row["discarded"] + len(delayed) + len(waiting) == len(matching), (row, matching, delayed)
+
+
+def _check_effects(log: Rows, events: list[dict[str, Any]]) -> None:
+    """The rows of handlers and transactions are there with what they belong to."""
+    handled = {row["name"]: row["handled"] for row in log("SELECT name, handled FROM eventbus_subscriptions")}
+    for table, name in (("ledger", "ledger"), ("shipped", "one_by_one")):
+        positions = [row["position"] for row in log(f"SELECT position FROM {table}")]
+        assert len(positions) == len(set(positions)) == handled.get(name, 0), (name, positions, handled)
+    orders = {row["id"] for row in log("SELECT id FROM orders")}
+    assert orders == {event["id"] for event in events if event["type"] == "Ordered"}
