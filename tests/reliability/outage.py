@@ -133,9 +133,10 @@ class Outage:
         try:
             found = Inspection(folder, world).run(durable=self._durability == "power", deep=deep)
         except BaseException as error:
-            kept = Path(tempfile.mkdtemp(prefix="eventbus-outage-"))
-            _lay_out(kept, image)
-            error.add_note(f"the image is in {kept}; seed {self._seed}, durability {self._durability}")
+            if not self._fault:
+                kept = Path(tempfile.mkdtemp(prefix="eventbus-outage-"))
+                _lay_out(kept, image)
+                error.add_note(f"the image is in {kept}; image {self.figures['images']} of the run")
             raise
         shutil.rmtree(folder)
         self.figures["images"] += 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
-
-from powered import Told
+from typing import TYPE_CHECKING, Any
 
 from eventbus.store import connection
 from eventbus.store.append import Appender
 from eventbus.store.storage import Storage
+
+if TYPE_CHECKING:
+    from powered import Told
 
 
 def sync_off(told: Told) -> None:
