@@ -90,16 +90,18 @@ class Outage:
 
     def _cut(self, recorded: Recording, world: World, share: int) -> tuple[Image, World]:
         """Look at so many images; returns one of them, and what the world knows then, for the next life."""
-        moments = sorted(self._moments(recorded.steps, share))
         last = (Image(), world)
-        for number, (platter, knows) in enumerate(_at(recorded, world, moments)):
-            image = self._new_image(platter)
-            if image is None:
-                self.figures["alike, not counted"] += 1
-                continue
-            found = self._inspect(image, knows, deep=number % DEEP == 0)
-            if number <= share * 0.8:
-                last = (image, knows.without(found.lost))
+        done = 0
+        while done < share:  # more than once where many were like one before
+            moments = sorted(self._moments(recorded.steps, share - done))
+            for number, (platter, knows) in enumerate(_at(recorded, world, moments)):
+                image = self._new_image(platter)
+                if image is None:
+                    continue
+                found = self._inspect(image, knows, deep=done % DEEP == 0)
+                done += 1
+                if number <= share * 0.8:
+                    last = (image, knows.without(found.lost))
         return last
 
     def _moments(self, steps: list[Step], count: int) -> Iterator[int]:
