@@ -15,6 +15,7 @@ from zlib import crc32
 
 import accounts
 import attrs
+from telling import World
 from workload import declare, deposited, make_app_tables
 
 from eventbus import EventBus
@@ -26,37 +27,10 @@ _EVENTS = (
     "SELECT e.position, e.id, t.name AS type, e.stream, e.sequence, e.causation_id, e.payload, e.payload_crc"
     " FROM eventbus_events e JOIN eventbus_types t ON t.id = e.type_id ORDER BY e.position"
 )
-_SUBSCRIPTIONS = "SELECT id, name, role, state, cursor, claim, ahead, handled, discarded, types FROM eventbus_subscriptions"
+_SUBSCRIPTIONS = (
+    "SELECT id, name, role, state, cursor, claim, ahead, handled, discarded, types FROM eventbus_subscriptions"
+)
 _APP_TABLES = {"ledger", "orders", "shipped"}
-
-
-@attrs.define
-class World:
-    """What others know: which keys were said, and what they were told or saw; ids whose position nobody was told."""
-
-    said: set[str] = attrs.field(factory=set)
-    told: dict[int, str] = attrs.field(factory=dict)
-    ids: set[str] = attrs.field(factory=set)
-
-    def hear(self, line: str) -> None:
-        """A line of told.txt; see powered.py."""
-        verb, *fields, _ = line.split("\t")
-        if verb == "said":
-            self.said.add(fields[0])
-        elif verb == "told" and not fields[0]:
-            self.ids.add(fields[1])
-        else:
-            self._tell(fields)
-
-    def _tell(self, fields: list[str]) -> None:
-        for position, id_ in zip(map(int, fields[::2]), fields[1::2], strict=True):
-            assert self.told.setdefault(position, id_) == id_, f"position {position} was told to mean two events"
-            self.ids.add(id_)
-
-    def without(self, lost: set[str]) -> World:
-        """The same world once it has been told of a loss."""
-        told = {position: id_ for position, id_ in self.told.items() if id_ not in lost}
-        return World(set(self.said), told, self.ids - lost)
 
 
 @attrs.frozen
@@ -144,7 +118,9 @@ class Inspection:
         head = bus.log.head
         receipt = bus.publish(deposited("after"), idempotency_key="after")
         assert receipt.position > head
-        assert not alone or receipt.position > max(self._world.told, default=0), "a position that was told is used again"
+        assert not alone or receipt.position > max(self._world.told, default=0), (
+            "a position that was told is used again"
+        )
         assert bus.publish(deposited("after"), idempotency_key="after").duplicate
 
     def _deliver(self) -> None:

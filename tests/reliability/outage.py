@@ -8,7 +8,6 @@ what an outage in the first one had left.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import random
@@ -21,13 +20,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
-from inspection import Found, Inspection, World
+from inspection import Found, Inspection
 from platter import Image, Platter
 from recorder import compiled, recording
 from tape import Kind, Step, read
+from telling import TOLD, World
 
 HERE = Path(__file__).parent
-TOLD = "told.txt"
 LIVES = 2
 DEEP = 16  # in one of so many images all is delivered as well
 TRIES = 20  # for an image that is not like one before
@@ -48,7 +47,7 @@ class Outage:
         self._folder, self._seed, self._durability, self._fault = folder, seed, durability, fault
         self._chance = random.Random(f"{seed} {durability}")
         self._library = compiled(folder)
-        self._known: set[bytes] = set()
+        self._known: set[int] = set()
         self.figures: Counter[str] = Counter()
 
     def run(self, images: int) -> None:
@@ -121,7 +120,7 @@ class Outage:
             else:
                 kind, image = "torn", platter.torn(self._chance)
             image.pop(TOLD, None)
-            digest = hashlib.sha256(repr(sorted(image.items())).encode()).digest()
+            digest = hash(frozenset(image.items()))
             if digest not in self._known:
                 self._known.add(digest)
                 self.figures[f"images: {kind}"] += 1
@@ -152,7 +151,7 @@ class Outage:
 
 def _at(recorded: Recording, world: World, moments: list[int]) -> Iterator[tuple[Platter, World]]:
     """The disk and the world after each of these steps, in order."""
-    platter, knows = Platter(recorded.found), attrs.evolve(world, said=set(world.said))
+    platter, knows = Platter(recorded.found), world.without(set())
     told = _inode_of(recorded.steps, TOLD)
     done = 0
     for moment in moments:

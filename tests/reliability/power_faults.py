@@ -10,7 +10,7 @@ from eventbus.store.append import Appender
 from eventbus.store.storage import Storage
 
 if TYPE_CHECKING:
-    from powered import Told
+    from telling import Told
 
 
 def sync_off(told: Told) -> None:

@@ -2,10 +2,9 @@
 
     python powered.py FOLDER NOTES LIFE DURABILITY [FAULT]
 
-The log is FOLDER/events.db. FOLDER/told.txt is recorded with it, so that the tape knows what was said and told by then:
-`said KEY` before a publish; `told POSITION ID` once it was acknowledged; `seen POSITION ID ...` for what any reader saw.
-Diaries of handlers go to NOTES. LIFE is the seed and the first part of each key; its clock and ids repeat with it.
-FAULT is module:function, called with a way to tell of a receipt before anything is opened: the proof must find it.
+The log is FOLDER/events.db; FOLDER/told.txt (telling.py) is recorded with it, so that the tape knows what was told by
+then. Diaries of handlers go to NOTES. LIFE is the seed and the first part of each key; its clock and ids repeat with it.
+FAULT is module:function, called with what is told before anything is opened: the proof must find it.
 """
 
 from __future__ import annotations
@@ -19,11 +18,10 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-
-from workload import Balances, Diary, Ordered, declare, deposited, make_app_tables, vial
+from telling import Told
+from workload import Balances, Ordered, declare, deposited, make_app_tables, vial
 
 from eventbus import EventBus
-from eventbus.events import Receipt
 from eventbus.testing import START, FakeClock
 
 SESSIONS = 3  # times it opens and closes the log
@@ -138,33 +136,6 @@ class Powered:
 
     def _rebuild(self) -> None:
         self._bus.projections[Balances].rebuild()
-
-
-class Told:
-    """What the world has heard of the log."""
-
-    def __init__(self, folder: Path) -> None:
-        self._diary = Diary(folder / "told.txt")
-        self._seen = 0
-
-    def say(self, key: str) -> None:
-        """About to be published."""
-        self._diary.write("said", key)
-
-    def tell(self, receipt: Receipt) -> None:
-        """Acknowledged."""
-        self._diary.write("told", receipt.position, receipt.id)
-
-    def tell_of(self, id_: str) -> None:
-        """Acknowledged, without its position."""
-        self._diary.write("told", "", id_)
-
-    def see(self, bus: EventBus) -> None:
-        """Whatever can be read has been told."""
-        seen = [(envelope.position, envelope.id) for envelope in bus.log.read(after=self._seen)]
-        if seen:
-            self._diary.write("seen", *(field for each in seen for field in each))
-            self._seen = seen[-1][0]
 
 
 def main(folder: Path, notes: Path, life: str, durability: str, fault: str = "") -> None:
