@@ -135,7 +135,7 @@ class Platter:
         self._rename_all({**self._names, name: file})
 
     def _rename(self, old: str, new: str) -> None:
-        assert old and new, "a file came from elsewhere, or left the folder"
+        assert all((old, new)), "a file came from elsewhere, or left the folder"
         names = {name: file for name, file in self._names.items() if name != old}
         self._rename_all({**names, new: self._names[old]})
 

@@ -3,7 +3,7 @@
     python powered.py FOLDER NOTES LIFE DURABILITY [FAULT]
 
 The log is FOLDER/events.db; FOLDER/told.txt (telling.py) is recorded with it, so that the tape knows what was told by
-then. Diaries of handlers go to NOTES. LIFE is the seed and the first part of each key; its clock and ids repeat with it.
+then. Handlers note in NOTES. LIFE is the seed and the first part of each key; its clock and ids repeat with it.
 FAULT is module:function, called with what is told before anything is opened: the proof must find it.
 """
 

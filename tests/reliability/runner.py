@@ -7,8 +7,8 @@
     python -m tests.reliability --tier power --seed 7           again what that seed did
     python -m tests.reliability --tier all --long
 
-Ends with 0 if all held, 1 if not. A tier that this machine cannot run is skipped with the reason; where CI=true, that is
-a failure.
+Ends with 0 if all held, 1 if not. A tier that this machine cannot run is skipped with the reason; where CI=true, that
+is a failure.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What was said to a log and told by it, in a file beside it.
 
-`said KEY` before a publish; `told POSITION ID` once it was acknowledged, and without the position where nobody was told;
-`refused KEY` for what is not stored; `seen POSITION ID ...` for what any reader saw.
+`said KEY` before a publish; `told POSITION ID` once it was acknowledged, without the position where that is not told;
+`refused KEY` for what an error says is not stored; `seen POSITION ID ...` for what any reader saw; `old POSITION ID` for
+what was there before anything was said.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ class Told:
         """Not stored, says the error, and that is how it stays."""
         self._diary.write("refused", key)
 
+    def find(self, position: int, id_: str) -> None:
+        """It was there before."""
+        self._diary.write("old", position, id_)
+
     def see(self, bus: EventBus) -> None:
         """Whatever can be read has been told."""
         seen = [(envelope.position, envelope.id) for envelope in bus.log.read(after=self._seen)]
@@ -50,12 +55,13 @@ class Told:
 
 @attrs.define
 class World:
-    """What others know: which keys were said and refused; what positions were told or seen to mean; all ids of those."""
+    """What others know: the keys that were said or refused, what positions were told to mean, and the ids of all that."""
 
     said: set[str] = attrs.field(factory=set)
     refused: set[str] = attrs.field(factory=set)
     told: dict[int, str] = attrs.field(factory=dict)
     ids: set[str] = attrs.field(factory=set)
+    old: set[str] = attrs.field(factory=set)
 
     def hear(self, line: str) -> None:
         """One line."""
@@ -68,6 +74,7 @@ class World:
             self.ids.add(fields[1])
         else:
             self._tell(fields)
+            self.old.update(fields[1:] if verb == "old" else ())
 
     def _tell(self, fields: list[str]) -> None:
         for position, id_ in zip(map(int, fields[::2]), fields[1::2], strict=True):
@@ -77,4 +84,4 @@ class World:
     def without(self, lost: set[str]) -> World:
         """The same world once it has been told of a loss."""
         told = {position: id_ for position, id_ in self.told.items() if id_ not in lost}
-        return World(set(self.said), set(self.refused), told, self.ids - lost)
+        return World(set(self.said), set(self.refused), told, self.ids - lost, self.old - lost)
