@@ -44,12 +44,13 @@ class Point:
 class Theatre:
     """One process that has everything loaded, and plays scenes in children of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fault: str = "") -> None:
+        """`fault`: the scenes are played by a bus that is not as it should be; see hasty.py."""
         self._folder = folder
         self._trouble = folder / "stderr.txt"
         with self._trouble.open("wb") as trouble:
             self._nursery = subprocess.Popen(
-                [sys.executable, "-W", "error", str(HERE / "scenes.py")],
+                [sys.executable, "-W", "error", str(HERE / "scenes.py"), *([fault] if fault else [])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=trouble,
@@ -72,12 +73,12 @@ class Theatre:
         self._expect(0, f"prepare {scene}")
         return folder
 
-    def play(self, scene: str, before: Path, point: Point) -> bool:
-        """Play it with a fault, and inspect; False if the point was not reached."""
+    def play(self, scene: str, before: Path, point: Point, *, deep: bool = True) -> bool:
+        """Play it with a fault, and inspect; False if the point was not reached. `deep`: deliver what is due, too."""
         folder = self._folder / "stage"
         shutil.copytree(before, folder)
         reached = self._play(scene, folder, point)
-        self._tell("inspect", folder)
+        self._tell("deliver" if deep else "inspect", folder)
         self._read()
         self._expect(0, f"after {scene} with {point}")
         shutil.rmtree(folder)

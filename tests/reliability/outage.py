@@ -12,11 +12,13 @@ import json
 import logging
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import attrs
@@ -27,6 +29,8 @@ from tape import Kind, Step, read
 from telling import TOLD, World
 
 HERE = Path(__file__).parent
+LOG = "events.db"
+WITNESS = LOG + "-witness"
 LIVES = 2
 DEEP = 16  # in one of so many images all is delivered as well
 TRIES = 20  # for an image that is not like one before
@@ -97,7 +101,7 @@ class Outage:
                 image = self._new_image(platter)
                 if image is None:
                     continue
-                found = self._inspect(image, knows, deep=done % DEEP == 0)
+                found = self._inspect(image, knows, platter, deep=done % DEEP == 0)
                 done += 1
                 if number <= share * 0.8:
                     last = (image, knows.without(found.lost))
@@ -127,12 +131,17 @@ class Outage:
                 return image
         return None
 
-    def _inspect(self, image: Image, world: World, *, deep: bool) -> Found:
+    def _inspect(self, image: Image, world: World, platter: Platter, *, deep: bool) -> Found:
         folder = self._folder / "image"
         folder.mkdir()
         _lay_out(folder, image)
         try:
-            found = Inspection(folder, world).run(durable=self._durability == "power", deep=deep)
+            witnessed = WITNESS in image and image[WITNESS] == platter.now().get(WITNESS)
+            inspection = Inspection(folder, world)
+            found = inspection.run(durable=self._durability == "power", deep=deep, witnessed=witnessed)
+            if found.reported is not None:
+                written = self._head_of(platter.now())
+                assert found.reported <= written - found.head, f"{found} reported, and the last position was {written}"
         except BaseException as error:
             if not self._fault:
                 kept = Path(tempfile.mkdtemp(prefix="eventbus-outage-"))
@@ -145,8 +154,19 @@ class Outage:
         self.figures["acknowledged"] += len(world.ids)
         self.figures["lost"] += len(found.lost)
         self.figures["images with a loss"] += bool(found.lost)
+        self.figures["images with a witness of all that was told"] += witnessed
         self.figures["losses reported"] += found.reported is not None
         return found
+
+    def _head_of(self, image: Image) -> int:
+        """The last position that was ever written, told or not."""
+        folder = self._folder / "written"
+        folder.mkdir()
+        _lay_out(folder, image)
+        with closing(sqlite3.connect(folder / LOG)) as connection:
+            (head,) = connection.execute("SELECT max(position) FROM eventbus_events").fetchone()
+        shutil.rmtree(folder)
+        return int(head or 0)
 
 
 def _at(recorded: Recording, world: World, moments: list[int]) -> Iterator[tuple[Platter, World]]:

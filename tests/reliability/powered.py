@@ -15,9 +15,9 @@ import os
 import random
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
+from hasty import patch_in
 from telling import Told
 from workload import Balances, Ordered, declare, deposited, make_app_tables, vial
 
@@ -142,13 +142,12 @@ def main(folder: Path, notes: Path, life: str, durability: str, fault: str = "")
     """Live, and end in order."""
     logging.getLogger("eventbus").setLevel(logging.CRITICAL)
     told, chance = Told(folder), random.Random(life)
-    if fault:
-        module, _, name = fault.partition(":")
-        getattr(import_module(module), name)(told)
+    patch_in(fault, told)
     number = int(life.rpartition("-")[2])
     clock = FakeClock(START + number * A_YEAR, seed=chance.getrandbits(30))
     for session in range(SESSIONS):
-        with EventBus(folder / "events.db", delivery="manual", durability=durability, clock=clock) as bus:  # type: ignore[arg-type]
+        how = {"delivery": "manual", "durability": durability, "clock": clock, "accept_loss": durability != "power"}
+        with EventBus(folder / "events.db", **how) as bus:  # type: ignore[arg-type]
             make_app_tables(bus)
             diaries = declare(bus, notes)
             Powered(bus, told, chance, f"{life}-{session}").work(STEPS)

@@ -1,10 +1,11 @@
 """What a log goes through, short enough to be done again and again with a fault at each of its system calls.
 
-    python scenes.py
+    python scenes.py [FAULT]
 
 has everything loaded and makes a process for each line of standard input: `play SCENE FOLDER` plays a scene once the
-next line has come, `inspect FOLDER` opens what was left. Standard output says which process it is, and how it ended.
-The log is FOLDER/events.db, and FOLDER/told.txt says what was told of it.
+next line has come, `inspect FOLDER` opens what was left, and `deliver FOLDER`
+has what is due there delivered as well. Standard output says which process it is, and how it ended.
+The log is FOLDER/events.db, and FOLDER/told.txt says what was told of it. FAULT is for scenes only; see hasty.py.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hasty import patch_in
 from inspection import Inspection
 from telling import TOLD, Told, World
 from workload import Ordered, declare, deposited, make_app_tables, vial
@@ -188,10 +190,12 @@ def lacking(scene: str) -> str | None:
 def play(scene: str, folder: Path) -> None:
     """From start to end, or to what the bus says is wrong."""
     with contextlib.suppress(EventBusError):
-        SCENES[scene][1](Stage(folder))
+        stage = Stage(folder)
+        patch_in(sys.argv[1] if len(sys.argv) > 1 else "", stage.told)
+        SCENES[scene][1](stage)
 
 
-def inspect(folder: Path) -> None:
+def inspect(folder: Path, *, deep: bool) -> None:
     """AssertionError if anything is wrong with what was left."""
     world = World()
     for line in (folder / TOLD).read_text("utf-8").splitlines():
@@ -199,7 +203,7 @@ def inspect(folder: Path) -> None:
     for copy in (path for path in (folder / "copy.db",) if path.exists()):
         with EventBus(copy, delivery="manual") as bus:
             assert bus.log.head > 0
-    Inspection(folder, world).run(durable=True, deep=True)
+    Inspection(folder, world).run(durable=True, deep=deep)
 
 
 def _in_a_child(wait_for: Callable[[], object], work: Callable[[], None]) -> None:
@@ -227,8 +231,9 @@ def main() -> None:
                 _in_a_child(lambda: None, lambda s=scene, f=folder: SCENES[s][0](Stage(Path(f))))  # type: ignore[misc]
             case ["play", scene, folder]:
                 _in_a_child(lambda: os.read(0, 4096), lambda s=scene, f=folder: play(s, Path(f)))  # type: ignore[misc]
-            case ["inspect", folder]:
-                _in_a_child(lambda: None, lambda f=folder: inspect(Path(f)))  # type: ignore[misc]
+            case [("inspect" | "deliver") as how, folder]:
+                deep = how == "deliver"
+                _in_a_child(lambda: None, lambda f=folder, d=deep: inspect(Path(f), deep=d))  # type: ignore[misc]
 
 
 if __name__ == "__main__":

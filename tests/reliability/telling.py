@@ -1,8 +1,8 @@
 """What was said to a log and told by it, in a file beside it.
 
 `said KEY` before a publish; `told POSITION ID` once it was acknowledged, without the position where that is not told;
-`refused KEY` for what an error says is not stored; `seen POSITION ID ...` for what any reader saw; `old POSITION ID` for
-what was there before anything was said.
+`refused KEY` for what an error says is not stored; `seen POSITION ID ...` for what any reader saw;
+`old POSITION ID` for what was there before anything was said.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Told:
 
 @attrs.define
 class World:
-    """What others know: the keys that were said or refused, what positions were told to mean, and the ids of all that."""
+    """What others know: the keys that were said or refused, what positions were told to mean, the ids of all that."""
 
     said: set[str] = attrs.field(factory=set)
     refused: set[str] = attrs.field(factory=set)

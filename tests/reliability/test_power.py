@@ -27,14 +27,14 @@ def test_a_loss_of_power_at_any_moment_loses_nothing_acknowledged_and_corrupts_n
 @pytest.mark.parametrize("fault", ["sync_off", "acknowledge_before_commit", "sync_like_a_cursor"])
 def test_a_bus_that_acknowledges_too_early_is_found_out(fault: str) -> None:
     need("power")
-    done = outage(1, "power", IMAGES, f"power_faults:{fault}")
+    done = outage(1, "power", IMAGES, f"hasty:{fault}")
     assert done.returncode != 0
     assert "lost" in done.stderr or "malformed" in done.stderr or "told" in done.stderr
 
 
 def test_a_bus_without_any_sync_is_found_out_even_where_a_loss_is_allowed() -> None:
     need("power")
-    assert outage(1, "process", IMAGES, "power_faults:sync_off").returncode != 0
+    assert outage(1, "process", IMAGES, "hasty:sync_off").returncode != 0
 
 
 def test_what_was_not_synced_is_there_or_not_by_sectors_and_what_was_synced_is_there() -> None:

@@ -1,10 +1,15 @@
-"""Faults that the proof of power loss must find, patched in before the log is opened: each takes a way to tell."""
+"""Buses that acknowledge too early, which the proofs must find out.
+
+Each is patched in before a log is opened, and is given what notes what was told.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from eventbus.errors import EventBusError
 from eventbus.store import connection
 from eventbus.store.append import Appender
 from eventbus.store.storage import Storage
@@ -41,3 +46,23 @@ def sync_like_a_cursor(told: Told) -> None:
     """Events are committed as cursors are: without waiting for the disk."""
     set_sync = Storage._set_sync
     Storage._set_sync = lambda storage, synced: set_sync(storage, False)  # type: ignore[method-assign]
+
+
+def acknowledge_on_error(told: Told) -> None:
+    """A commit that fails is taken for one that has not."""
+    commit = Storage._commit
+
+    def commit_anyhow(storage: Storage) -> None:
+        try:
+            commit(storage)
+        except EventBusError:
+            storage._roll_back()
+
+    Storage._commit = commit_anyhow  # type: ignore[method-assign]
+
+
+def patch_in(name: str, told: Told) -> None:
+    """Apply "module:function"; nothing for an empty name."""
+    if name:
+        module, _, function = name.partition(":")
+        getattr(import_module(module), function)(told)
