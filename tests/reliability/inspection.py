@@ -20,6 +20,9 @@ from workload import declare, deposited, make_app_tables
 
 from eventbus import EventBus
 from eventbus.errors import LogRolledBack
+from eventbus.testing import START, FakeClock
+
+LATER = 20 * 365 * 86400.0  # seconds; whatever waits for its time is due by then
 
 Rows = Callable[..., list[dict[str, Any]]]
 
@@ -48,6 +51,7 @@ class Inspection:
 
     def __init__(self, folder: Path, world: World) -> None:
         self._folder, self._world = folder, world
+        self._clock = FakeClock(START + LATER)
 
     def run(self, *, durable: bool, deep: bool, witnessed: bool = False) -> Found:
         """AssertionError, or what the bus raises, if anything is wrong with it.
@@ -67,16 +71,19 @@ class Inspection:
         return Found(lost, reported, head)
 
     def _open(self, *, accept_loss: bool) -> tuple[EventBus, int | None]:
-        path = self._folder / "events.db"
-        bus = EventBus(path, delivery="manual", durability="process")
+        bus = self._bus()
         try:
             bus.start()
         except LogRolledBack as error:
             bus.close()
             if not accept_loss:
                 raise
-            return EventBus(path, delivery="manual", durability="process", accept_loss=True), error.missing
+            return self._bus(accept_loss=True), error.missing
         return bus, None
+
+    def _bus(self, *, accept_loss: bool = False) -> EventBus:
+        path = self._folder / "events.db"
+        return EventBus(path, delivery="manual", durability="process", accept_loss=accept_loss, clock=self._clock)
 
     def _check(self, log: Rows, *, accepted: bool) -> tuple[int, set[str]]:
         """Its last position, before a loss was accepted, and the ids that are lost."""
@@ -133,7 +140,7 @@ class Inspection:
         """All that is due, by handlers that note in a folder of this inspection's own."""
         notes = self._folder / "notes"
         notes.mkdir()
-        with EventBus(self._folder / "events.db", delivery="manual", durability="process") as bus:
+        with self._bus() as bus:
             make_app_tables(bus)
             diaries = declare(bus, notes)
             bus.drain()
