@@ -15,13 +15,18 @@ ifneq "$(shell cat .venv/folder 2>/dev/null)" "$(CURDIR)"
 .PHONY: .venv/with-app
 endif
 
-.PHONY: demo test check bench bench-quick clean
+.PHONY: demo test soak check bench bench-quick clean
 
 demo: .venv/with-app
 	$(IN_VENV) -m eventbus demo
 
 test: .venv/with-dev
 	$(IN_VENV) -m pytest
+
+# The long form of every proof; docs/reliability.md has the figures of a run. `make soak TIER=power` for one of them.
+TIER = all
+soak: .venv/with-dev
+	$(IN_VENV) -m tests.reliability --tier $(TIER) --long
 
 check: .venv/with-dev
 	$(IN_VENV) -m ruff check .

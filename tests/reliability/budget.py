@@ -55,6 +55,6 @@ class Budget:
         """(number of the round, how many in it) for rounds of `each`; there is a first one whatever the time."""
         number = done = 0
         while (left := self.left(done)) != 0 or number == 0:
-            size = each if left is None else min(each, left or each)
+            size = min(each, left or self.amount or each)
             yield number, size
             number, done = number + 1, done + size
