@@ -2,7 +2,7 @@
 
 `said KEY` before a publish; `told POSITION ID` once it was acknowledged, without the position where that is not told;
 `refused KEY` for what an error says is not stored; `seen POSITION ID ...` for what any reader saw;
-`old POSITION ID` for what was there before anything was said.
+`old POSITION ID` for what was there before anything was said; `copied` once a backup was acknowledged.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ class Told:
         """It was there before."""
         self._diary.write("old", position, id_)
 
+    def copy(self) -> None:
+        """A backup is there."""
+        self._diary.write("copied")
+
     def see(self, bus: EventBus) -> None:
         """Whatever can be read has been told."""
         seen = [(envelope.position, envelope.id) for envelope in bus.log.read(after=self._seen)]
@@ -62,6 +66,7 @@ class World:
     told: dict[int, str] = attrs.field(factory=dict)
     ids: set[str] = attrs.field(factory=set)
     old: set[str] = attrs.field(factory=set)
+    copied: bool = False
 
     def hear(self, line: str) -> None:
         """One line."""
@@ -70,6 +75,8 @@ class World:
             self.said.add(fields[0])
         elif verb == "refused":
             self.refused.add(fields[0])
+        elif verb == "copied":
+            self.copied = True
         elif verb == "told" and not fields[0]:
             self.ids.add(fields[1])
         else:

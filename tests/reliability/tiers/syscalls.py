@@ -1,4 +1,4 @@
-"""A kill or an error (EIO, ENOSPC, EDQUOT) at any write, sync, cut or unlink loses nothing acknowledged.
+"""A kill or an error (EIO, ENOSPC, EDQUOT) at any write, sync, cut, unlink or rename loses nothing acknowledged.
 
 A scene is played by a process of its own with a fault at the first, second, ... call, until it runs through without one
 (scenes.py, injection.py); after each the log is opened by a fresh process and inspected (inspection.py).
@@ -49,10 +49,10 @@ def run(budget: Budget, seed: int, say: Say) -> Figures:
             break
         found = play_all(able[number], thorough=budget.amount != SHORT)
         total.update(found)
-        say(f"{able[number]}: " + ", ".join(f"{points} {what}" for what, points in found.items()))
+        say(f"{able[number]}: {found.total()} points")
         total["scenes"] += 1
     points = total.total() - total["scenes"]
-    return {"points": points, **total, "acknowledged and lost": 0}
+    return {"points": points, **dict(sorted(total.items())), "acknowledged and lost": 0}
 
 
 @attrs.frozen
