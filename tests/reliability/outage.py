@@ -52,6 +52,7 @@ class Outage:
         self._chance = random.Random(f"{seed} {durability}")
         self._library = compiled(folder)
         self._known: set[int] = set()
+        self._written_before = 0  # by a life whose loss the next one may be told of, too
         self.figures: Counter[str] = Counter()
 
     def run(self, images: int) -> None:
@@ -93,9 +94,11 @@ class Outage:
 
     def _cut(self, recorded: Recording, world: World, share: int) -> tuple[Image, World]:
         """Look at so many images; returns one of them, and what the world knows then, for the next life."""
-        last = (Image(), world)
+        last, written = (Image(), world), 0
         done = 0
-        while done < share:  # more than once where many were like one before
+        for _ in range(TRIES):  # more than once where many were like one before
+            if done == share:
+                break
             moments = sorted(self._moments(recorded.steps, share - done))
             for number, (platter, knows) in enumerate(_at(recorded, world, moments)):
                 image = self._new_image(platter)
@@ -105,6 +108,8 @@ class Outage:
                 done += 1
                 if number <= share * 0.8:
                     last = (image, knows.without(found.lost))
+                    written = self._head_of(platter.now()) if found.reported else 0
+        self._written_before = written
         return last
 
     def _moments(self, steps: list[Step], count: int) -> Iterator[int]:
@@ -140,7 +145,7 @@ class Outage:
             inspection = Inspection(folder, world)
             found = inspection.run(durable=self._durability == "power", deep=deep, witnessed=witnessed)
             if found.reported is not None:
-                written = self._head_of(platter.now())
+                written = max(self._head_of(platter.now()), self._written_before)
                 assert found.reported <= written - found.head, f"{found} reported, and the last position was {written}"
         except BaseException as error:
             if not self._fault:
