@@ -7,6 +7,7 @@ of its own, as everything in it is compared with everything in the end.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -21,9 +22,7 @@ A_ROUND = 100
 
 
 def missing() -> str | None:
-    """Nothing but a system with SIGKILL and fork."""
-    import os
-
+    """A system with SIGKILL and fork."""
     return None if hasattr(os, "fork") else "this system has no fork"
 
 
