@@ -1,4 +1,7 @@
-"""Kills processes with SIGKILL on a schedule that its seed repeats, and remembers what nobody acknowledged."""
+"""Kills one process after the other with SIGKILL on a schedule that its seed repeats, then judges what is left.
+
+python tests/reliability/killing.py --kills 200 [--seed SEED] [--folder FOLDER] [--json]
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 import accounts
+from asked import rage_as_asked
 from workload import Deposited, Spilled, declare, lines, make_app_tables
 
 from eventbus import EventBus
@@ -122,3 +126,13 @@ def judge(folder: Path) -> dict[str, int]:
         for diary in diaries:
             diary.close()
     return {"events": len(log.all), "acknowledged": acknowledged}
+
+
+def kill_and_judge(folder: Path, kills: int, seed: int) -> dict[str, int]:
+    """All of it; AssertionError if anything that is promised does not hold. Returns figures."""
+    kill_again_and_again(folder, kills, seed)
+    return {"kills": kills, **judge(folder)}
+
+
+if __name__ == "__main__":
+    rage_as_asked(__doc__, kill_and_judge)
