@@ -143,8 +143,11 @@ def _is_marked(location: Location) -> bool:
 
 def _was_empty(location: Location) -> bool:
     """True if what was cut off is the first transaction of the file: by its journal there was no page before."""
-    with open(location.name + "-journal", "rb") as journal:
-        header = journal.read(20)
+    try:
+        with open(location.name + "-journal", "rb") as journal:
+            header = journal.read(20)
+    except FileNotFoundError:  # another process has played it back in the meantime; whoever asked looks again
+        return False
     return header[:8] == _JOURNAL_BEGINS and header[16:20] == bytes(4)
 
 
