@@ -10,7 +10,6 @@ one has all of it at each call, and errors that last: from the K-th call on.
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import tempfile
 from collections import Counter
@@ -23,6 +22,7 @@ import attrs
 import injection
 import scenes
 from budget import Budget, Figures, Say
+from crew import PLACES
 from injection import CALLS, FAULTS, Point, Theatre
 
 UNIT = "scenes"
@@ -87,14 +87,13 @@ def play_all(scene: str, *, thorough: bool) -> Counter[str]:
     """All points of a scene; how many there were of each kind."""
     left = jobs(thorough=thorough)
     found: Counter[str] = Counter()
-    workers = os.cpu_count() or 1
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder, ExitStack() as stack:
-        parts = [Path(folder) / str(number) for number in range(workers)]
+        parts = [Path(folder) / str(number) for number in range(PLACES)]
         for part in parts:
             part.mkdir()
         theatres = [stack.enter_context(Theatre(part)) for part in parts]
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(PLACES) as pool:
             work = [
                 pool.submit(_play_jobs, theatre, scene, left, 1 if thorough else NOW_AND_THEN) for theatre in theatres
             ]
