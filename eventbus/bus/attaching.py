@@ -320,6 +320,7 @@ class Attachment:
             if self.closed:
                 return
             self.closed = True
+            self.live.ready.clear()
             engine = self.attached
         self._teller.join(deadline.left())
         self._own_loop.join(deadline.left())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from eventbus.bus.attaching import Attachment, after
+from eventbus.bus.emitting import Emitting
 from eventbus.bus.follows import Follows
 from eventbus.bus.ingests import Ingests, ingesting
 from eventbus.bus.plugs import Plugs, plugged
@@ -79,6 +80,7 @@ class EventBus(Follows, Ingests, Plugs, Timed, Handlers):
         self._attachment = Attachment(path, settings, adopt=adopt, migrations=migrations)
         self.source = source or source_of(self.path)
         self._publishing = Publishing(self._attachment, self.source)
+        self._emitting = Emitting(self._attachment)
         self._ingesting = ingesting(self._attachment, self._publishing)
         self._scheduling = scheduling(self._attachment, self._publishing.drafter)
         self._optimism = Later(self._make_optimism)
@@ -208,11 +210,11 @@ class EventBus(Follows, Ingests, Plugs, Timed, Handlers):
 
     def emit(self, event: object) -> None:
         """Call live handlers only; nothing is stored (mouse moves, ticks of progress)."""
-        self._publishing.emit(event)
+        self._emitting.emit(event)
 
     async def emit_async(self, event: object) -> None:
         """`emit`, and await the async handlers."""
-        await self._publishing.emit_async(event)
+        await self._emitting.emit_async(event)
 
     def optimistic(
         self,

@@ -1,4 +1,4 @@
-"""The ways an event gets into the log: here, on a loop, in the background; and those that never do."""
+"""The ways an event gets into the log: here, on a loop, in the background."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from eventbus.bus.attaching import Attachment
 from eventbus.bus.catching import caught
 from eventbus.bus.transacting import refuse_in_transaction
-from eventbus.dispatch import MOST_NESTED, Place, caller, nesting
+from eventbus.dispatch import Place, caller, nesting
 from eventbus.engine import Engine
-from eventbus.engine.emitting import emitted
 from eventbus.errors import EventBusError, EventDefinitionError
 from eventbus.events import Receipt, is_event
 from eventbus.store.append import Appended, Draft
@@ -75,11 +74,11 @@ class Publishing:
         engine = self._attachment.attached
         for each in appended:
             if engine is not None:  # and if a handler closes it: the events are stored all the same
-                nesting.told.append((each.draft.type.name, each.receipt.id, each.receipt.position))
+                before = nesting.enter((each.draft.type.name, each.receipt.id, each.receipt.position))
                 try:
                     failures.extend(engine.tell(each))
                 finally:
-                    nesting.told.pop()
+                    nesting.leave(before)
         self._attachment.raise_if_asked(failures)
 
     # -- on a loop ---------------------------------------------------------------------------------
@@ -156,31 +155,6 @@ class Publishing:
             request.done = _settler(engine, request, future, place)
             engine.writer.queue(request)
         engine.writer.flush(None)
-
-    # -- nothing is stored -------------------------------------------------------------------------
-    def emit(self, event: object) -> None:
-        """Call live handlers here."""
-        self._attachment.check_open()
-        live, told = self._attachment.live, nesting.told
-        if len(told) >= MOST_NESTED:
-            nesting.refuse_deeper(type(event).__name__)
-        told.append(type(event))
-        try:
-            failures = live.tell(
-                event, lambda: emitted(event, self._attachment.settings.clock), self._attachment.context
-            )
-        finally:
-            told.pop()
-        if failures:
-            self._attachment.raise_if_asked(failures)
-
-    async def emit_async(self, event: object) -> None:
-        """Call live handlers here and await the async ones."""
-        self._attachment.check_open()
-        failures = await self._attachment.live.tell_async(
-            event, lambda: emitted(event, self._attachment.settings.clock), self._attachment.context
-        )
-        self._attachment.raise_if_asked(failures)
 
     def _drafts(self, events: list[object], keys: Sequence[str] | None, how: dict[str, Any]) -> list[Draft]:
         """Check all of them before anything is stored; the expected version is that before the first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from eventbus.dispatch.failure import LiveFailure
@@ -36,6 +37,9 @@ class Live:
     ) -> None:
         self._routes = Routes(vocabulary)
         self._snapshot_of = self._routes.snapshots.get
+        self.ready = self._routes.ready
+        """The handlers of classes that are prepared, where there is nothing to do but to call them; see `Routes`."""
+        self.prepare = self._routes.prepare
         self._wiring = Wiring(self._routes, spawn, failed)
 
     def connect(self, declaration: LiveDeclaration) -> Registration:
@@ -95,7 +99,7 @@ class Live:
         snapshot = self._snapshot_of(type(event)) or self._routes.look(type(event))
         calls = snapshot.calls
         if not calls:
-            return self._telling(snapshot, event, envelope, context, place).tell() if snapshot.connections else []
+            return self.telling(snapshot, event, envelope, context, place).tell() if snapshot.connections else []
         failures: list[BaseException] = []
         call = None
         token = handling.set(envelope) if isinstance(envelope, Envelope) and envelope.position else None
@@ -103,25 +107,26 @@ class Live:
             for call in calls:
                 try:
                     result = call(event)
-                    if result is not None:
-                        self._telling(snapshot, event, envelope, context, place).look_after(call, result)
+                    if result is not None and isinstance(result, CoroutineType):
+                        self.telling(snapshot, event, envelope, context, place).look_after(call, result)
                 except BaseException as error:
-                    failures += self._telling(snapshot, event, envelope, context, place).note(call, error)
+                    failures += self.telling(snapshot, event, envelope, context, place).note(call, error)
             if snapshot.stale:
-                failures += self._telling(snapshot, event, envelope, context, place).tell(after=call)
+                failures += self.telling(snapshot, event, envelope, context, place).tell(after=call)
         finally:
             if token is not None:
                 handling.reset(token)
         return failures
 
-    def _telling(
+    def telling(
         self,
         snapshot: Snapshot,
         event: object,
         envelope: Envelope | Callable[[], Envelope],
         context: Callable[[Envelope], Context],
-        place: Place | None,
+        place: Place | None = None,
     ) -> Telling:
+        """One event on its way to a snapshot's handlers; nothing is called yet."""
         return Telling(self._wiring, snapshot, event, envelope, context, place)
 
     async def tell_async(
@@ -136,7 +141,7 @@ class Live:
         They go on when the waiting is cancelled.
         """
         snapshot = self._snapshot_of(type(event)) or self._routes.look(type(event))
-        telling = self._telling(snapshot, event, envelope, context, place)
+        telling = self.telling(snapshot, event, envelope, context, place)
         telling.awaited = True
         futures = telling.start()
         if futures:

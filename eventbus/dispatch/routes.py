@@ -59,6 +59,8 @@ class Routes:
         self._signals: dict[Hashable, LiveSignal] = {}
         self._patterns: dict[str, tuple[re.Pattern[str], LiveSignal]] = {}
         self._changes = 0
+        self.ready: dict[type, Snapshot] = {}
+        """The snapshots with nothing but `calls`, for whoever has asked all else; anybody may empty it."""
         self.snapshots: dict[type, Snapshot] = {}
         """By class; always this dictionary. May be read without the lock, and lacks what `look` has not built yet."""
 
@@ -93,6 +95,15 @@ class Routes:
             self.snapshots[cls] = snapshot
             return snapshot
 
+    def prepare(self, cls: type) -> Snapshot:
+        """`look`, and have it in `ready` if it belongs there."""
+        snapshot = self.look(cls)
+        if len(snapshot.calls) == len(snapshot.connections):
+            self.ready[cls] = snapshot
+            if snapshot.stale:  # since it was looked at; what becomes so from now on is cleared away
+                self.ready.clear()
+        return snapshot
+
     def changed(self) -> None:
         """Forget all snapshots: somebody came or went."""
         with self._lock:
@@ -101,6 +112,7 @@ class Routes:
             self.snapshots.clear()
             for snapshot in outdated:
                 snapshot.outdate()
+            self.ready.clear()  # after that: see `prepare`
 
     def _new_signal(self, target: str) -> LiveSignal:
         return LiveSignal(target, self._lock, self.changed)
