@@ -181,8 +181,16 @@ class Engine:
         self.bell.ring()
         self.neighbours.wake()
 
+    def _heed(self, appended: Iterable[Appended]) -> None:
+        """These were committed: have the others look at the log, and this process if it waits for one of them."""
+        if self._motion is None:
+            self.bell.ring()
+        else:
+            self._motion.pump.heed(appended)
+        self.neighbours.wake()
+
     def _committed(self, requests: Sequence[Request]) -> None:
-        self.stored()
+        self._heed(each for request in requests for each in request.appended)
         if self.recorders:
             for request in requests:
                 self.note(request.appended)
@@ -216,7 +224,7 @@ class Engine:
     def announce(self, appended: Sequence[Appended]) -> None:
         """Tell of events that handlers published."""
         self.note(appended)
-        self.stored()
+        self._heed(appended)
         self.tell_later(appended)
 
     def tell_later(self, appended: Sequence[Appended]) -> None:

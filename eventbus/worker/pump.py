@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from eventbus.clock import Bell, Clock, ClockWatch, Deadline
@@ -80,6 +80,7 @@ class Pump:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._stop = False
+        self._passed_over = False  # events were committed that are for nobody here, and the log was not looked at since
         self._next_look = 0.0
         self._next_overdue = math.inf  # seconds, as of the last step
         self.tick: Callable[[], float] = lambda: TICK  # seconds; a room above may want to look more often
@@ -115,6 +116,13 @@ class Pump:
             elif not self.step(here=True, only=row_id):
                 self.bell.wait(LOOK_AGAIN)
 
+    def heed(self, appended: Iterable[Appended]) -> None:
+        """These were committed: look at the log now if one is for somebody here, and else at the next tick."""
+        if self._rounds.heeding.ignores(appended):
+            self._passed_over = True
+        else:
+            self.bell.ring()
+
     # -- its own thread ----------------------------------------------------------------------------
     @property
     def started(self) -> bool:
@@ -136,8 +144,8 @@ class Pump:
                     rested = False
                     continue
                 self._alarm(self.next_due())
-                if self._clock.wait(self.bell, self._tick()):
-                    rested = False
+                if self._clock.wait(self.bell, self._tick()) or self._passed_over:
+                    rested = self._passed_over = False
                 elif not rested:
                     self._rest()
                     rested = True

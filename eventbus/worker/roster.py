@@ -135,6 +135,7 @@ class Roster:
         try:
             with self._storage.writing(synced=False) as connection:
                 done = reload(connection, lane, self._clock.time())
+            self._rounds.heeding.begin_anew()
         finally:
             if not done:
                 self._reload.setdefault(row_id, asked)
@@ -186,6 +187,7 @@ class Roster:
                 self._lose(row_id)
             else:
                 self._rounds.lanes[row_id] = new
+                self._rounds.heeding.begin_anew()
                 if row_id in self._reload or self._wanted.get(row_id) is not new.work:
                     new.paused = True
         self._rounds.circuits.look(new for _, new in made if new is not None)

@@ -22,6 +22,7 @@ from eventbus.store.storage import Storage
 from eventbus.store.trouble import is_of_the_log
 from eventbus.worker.circuits import Circuits
 from eventbus.worker.doubting import is_in_doubt, was_stored
+from eventbus.worker.heeding import Heeding
 from eventbus.worker.inheriting import is_heir
 from eventbus.worker.lane import CLAIM, MOST_HELD, Lane
 from eventbus.worker.launching import Launcher
@@ -58,6 +59,7 @@ class Rounds:
         self._storage, self._clock = storage, clock
         self._observe, self._announce, self._troubled = observe, announce, troubled
         self.lanes: dict[int, Lane] = {}
+        self.heeding = Heeding()
         self.circuits = Circuits(storage, clock, emit)
         self._launcher = Launcher(storage, clock, runners, self.circuits)
         self._overdue = OverdueWatch(clock, emit)
@@ -270,9 +272,12 @@ class Rounds:
                 if lane.wants(self.head):
                     groups.setdefault(lane.scanned, []).append(lane)
             if not groups:
+                if not self.lanes:
+                    self.heeding.desert()
                 return False
             self._storage.names.refresh(connection)
             types = self._storage.names.types()
+            self.heeding.learn(self.lanes.values(), types)
             for after, lanes in groups.items():
                 wanted: set[int] = set()
                 for lane in lanes:
