@@ -78,13 +78,18 @@ def rings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return found
 
 
+def publish_until_ignored(bus: EventBus, rings: list[bool]) -> None:
+    """Have the pump learn that nobody waits for these."""
+    while True not in rings:
+        bus.publish(Placed())
+        bus.drain()
+
+
 def test_a_class_that_was_never_stored_before_wakes_who_waits_for_its_pattern(rings):
     handler = Recorder()
     with EventBus() as bus:
         bus.subscribe("all", "heeding.*", handler=handler)
-        bus.publish(Placed())
-        bus.drain()
-        bus.publish(Placed())
+        publish_until_ignored(bus, rings)
 
         @event(name="heeding.New")
         class New:
@@ -92,16 +97,14 @@ def test_a_class_that_was_never_stored_before_wakes_who_waits_for_its_pattern(ri
 
         bus.publish(New())
         assert handler.heard(1) == [New()]
-    assert rings == [False, True, False]
+    assert rings[-2:] == [True, False]
 
 
 def test_who_comes_later_is_woken_by_what_was_for_nobody_before(rings):
     handler = Recorder()
     with EventBus() as bus:
         bus.subscribe("paid", Paid, handler=lambda paid: None)
-        bus.publish(Placed(1))
-        bus.drain()
-        bus.publish(Placed(2))
+        publish_until_ignored(bus, rings)
         bus.subscribe("placed", Placed, handler=handler)
         bus.publish(Placed(3))
         assert handler.heard(1) == [Placed(3)]
@@ -109,7 +112,6 @@ def test_who_comes_later_is_woken_by_what_was_for_nobody_before(rings):
         bus.publish(Placed(4))
         bus.subscriptions["placed"].resume()
         assert handler.heard(2) == [Placed(3), Placed(4)]
-    assert rings[:2] == [False, True]
 
 
 def test_cursors_are_moved_over_what_was_for_nobody(tmp_path):
