@@ -11,7 +11,10 @@ from typing import Any
 from eventbus.errors import LogCorrupt, UnknownEvent
 from eventbus.events import EventType, Kind, TypeName, Vocabulary
 
-_REVISION = "SELECT types_revision FROM eventbus_log"
+_NEWEST = (
+    "SELECT types_revision, (SELECT max(id) FROM eventbus_types), (SELECT max(id) FROM eventbus_sources)"
+    " FROM eventbus_log"
+)
 _TYPES = "SELECT id, name, version, kind, bases FROM eventbus_types WHERE id > ? ORDER BY id"
 _TYPE = "SELECT id, name, version, kind, bases FROM eventbus_types WHERE name = ? AND version = ?"
 _ADD_TYPE = "INSERT INTO eventbus_types (name, version, kind, bases) VALUES (?, ?, ?, ?) RETURNING id"
@@ -46,16 +49,18 @@ class NameBook:
         """Read what others added or changed since; within a transaction nothing, for it may be taken back."""
         if connection.in_transaction:
             return
-        (revision,) = connection.execute(_REVISION).fetchone()
+        revision, last_type, last_source = connection.execute(_NEWEST).fetchone()
         after = max(self._types, default=0) if revision == self._revision else 0  # 0: a class has gained a base
-        rows = connection.execute(_TYPES, (after,)).fetchall()
-        if rows:
+        if last_type is not None and last_type > after:
+            rows = connection.execute(_TYPES, (after,)).fetchall()
             with self._lock:
                 self._types = {**self._types, **{type_id: _type_name(*row) for type_id, *row in rows}}
                 self._revision = revision
                 self._ids.clear()
-        for source_id, name in connection.execute(_SOURCES, (max(self._sources, default=0),)).fetchall():
-            self._learn_source(source_id, name)
+        known = max(self._sources, default=0)
+        if last_source is not None and last_source > known:
+            for source_id, name in connection.execute(_SOURCES, (known,)).fetchall():
+                self._learn_source(source_id, name)
 
     def types(self) -> dict[int, TypeName]:
         """Every type the log is known to have, by id."""
