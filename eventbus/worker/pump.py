@@ -173,14 +173,14 @@ class Pump:
     def step(self, *, here: bool = False, only: int | None = None) -> bool:
         """Record, read and hand out once; True if there was anything to do. `here`: run handlers on this thread."""
         with self._turn:
-            moved = self._between()
-            moved = self._adopt() or moved
+            moved = self._adopt()
             moved = self._look_around() or moved
             overdue = self._rounds.find_overdue()
             self._next_overdue = math.inf if overdue is None else overdue
             handled = self._rounds.record()
             read = self._rounds.read()
             launched = False if self._stop else self._rounds.launch(here=here, only=only)
+            moved = self._between() or moved  # last: a handler that an event has been waiting for is not kept waiting
         if moved or handled or read:
             self.progress.change()
         return moved or handled or read or launched
