@@ -56,16 +56,20 @@ class Emitting:
     def _emit_carefully(self, event: object) -> None:
         """Check all there is to check, say on this thread what is told, and have the handlers ready for next time."""
         self._attachment.check_open()
-        nesting.refuse_deeper(type(event).__name__)
-        self._live.prepare(type(event))
-        if self._attachment.closed:  # since then; or it is closing, and this is a handler that may still emit
-            self._ready.clear()
-        before = nesting.enter(type(event))
+        cls = type(event)
+        if nesting.told:
+            nesting.refuse_deeper(cls.__name__)
+        if cls not in self._ready:
+            self._live.prepare(cls)
+            if self._attachment.closed:  # since then; or it is closing, and this is a handler that may still emit
+                self._ready.clear()
+        before = nesting.enter(cls)
         try:
             failures = self._live.tell(event, lambda: self._envelope(event), self._attachment.context)
         finally:
             nesting.leave(before)
-        self._attachment.raise_if_asked(failures)
+        if failures:
+            self._attachment.raise_if_asked(failures)
 
     async def emit_async(self, event: object) -> None:
         """Call live handlers here and await the async ones."""
