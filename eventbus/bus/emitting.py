@@ -63,11 +63,12 @@ class Emitting:
             self._live.prepare(cls)
             if self._attachment.closed:  # since then; or it is closing, and this is a handler that may still emit
                 self._ready.clear()
-        before = nesting.enter(cls)
+        before = len(nesting.told)
         try:
+            nesting.enter(cls)
             failures = self._live.tell(event, lambda: self._envelope(event), self._attachment.context)
         finally:
-            nesting.leave(before)
+            del nesting.told[before:]
         if failures:
             self._attachment.raise_if_asked(failures)
 

@@ -74,11 +74,12 @@ class Publishing:
         engine = self._attachment.attached
         for each in appended:
             if engine is not None:  # and if a handler closes it: the events are stored all the same
-                before = nesting.enter((each.draft.type.name, each.receipt.id, each.receipt.position))
+                before = len(nesting.told)
                 try:
+                    nesting.enter((each.draft.type.name, each.receipt.id, each.receipt.position))
                     failures.extend(engine.tell(each))
                 finally:
-                    nesting.leave(before)
+                    del nesting.told[before:]
         self._attachment.raise_if_asked(failures)
 
     # -- on a loop ---------------------------------------------------------------------------------

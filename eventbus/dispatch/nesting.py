@@ -41,23 +41,19 @@ class Nesting(threading.local):
             how = "each published by a live handler of the one before it"
             raise CausationLoop(type_name, len(links), last_turn(links, type_name), how)
 
-    def enter(self, told: Link | type) -> int:
-        """This is being told from now on; give what is returned to `leave`."""
+    def enter(self, told: Link | type) -> None:
+        """This is being told from now on; whoever calls this cuts `told` to its length before that."""
         before = len(self.told)
+        if self._loop is not None and self._loop >= before:
+            self._loop = None
         if running and (unsaid := self._unsaid()):
             self._loop = before
             self.told += unsaid
         self.told.append(told)
-        return before
-
-    def leave(self, before: int) -> None:
-        """It is told."""
-        del self.told[before:]
-        if self._loop == before:
-            self._loop = None
 
     def _unsaid(self) -> list[type]:
-        return _emitted_here() if running and self._loop is None else []
+        is_said = self._loop is not None and self._loop < len(self.told)
+        return _emitted_here() if running and not is_said else []
 
 
 def _emitted_here() -> list[type]:

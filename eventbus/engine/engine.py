@@ -190,7 +190,7 @@ class Engine:
         self.neighbours.wake()
 
     def _committed(self, requests: Sequence[Request]) -> None:
-        self._heed(each for request in requests for each in request.appended)
+        self._heed([each for request in requests for each in request.appended])
         if self.recorders:
             for request in requests:
                 self.note(request.appended)
