@@ -58,10 +58,12 @@ class Inspection:
 
         `durable`: nothing may be lost. `witnessed`: all that was told is in the witness beside the log, too.
         """
-        bus, reported = self._open(accept_loss=not durable)
+        bus, loss = self._open(accept_loss=not durable)
+        reported = None if loss is None else loss.missing
         with bus:
             with closing(bus.connect()) as connection:
-                head, lost = self._check(partial(_rows, connection), accepted=reported is not None)
+                head, lost = self._check(partial(_rows, connection), accepted=loss is not None)
+            assert loss is None or (loss.first <= head + 1 and loss.last - loss.first + 1 == loss.missing), (loss, head)
             assert not (durable and lost), f"{len(lost)} acknowledged events are lost: {sorted(lost)[:5]}"
             missing = max(0, max(self._world.told, default=0) - head)
             assert not witnessed or (reported or 0) >= missing, f"{reported} reported missing, at least {missing} are"
@@ -70,7 +72,7 @@ class Inspection:
             self._deliver()
         return Found(lost, reported, head)
 
-    def _open(self, *, accept_loss: bool) -> tuple[EventBus, int | None]:
+    def _open(self, *, accept_loss: bool) -> tuple[EventBus, LogRolledBack | None]:
         bus = self._bus()
         try:
             bus.start()
@@ -78,7 +80,7 @@ class Inspection:
             bus.close()
             if not accept_loss:
                 raise
-            return self._bus(accept_loss=True), error.missing
+            return self._bus(accept_loss=True), error
         return bus, None
 
     def _bus(self, *, accept_loss: bool = False) -> EventBus:

@@ -161,6 +161,7 @@ class Outage:
         self.figures["images with a loss"] += bool(found.lost)
         self.figures["images with a witness of all that was told"] += witnessed
         self.figures["losses reported"] += found.reported is not None
+        self.figures["losses reported to the event"] += found.reported == max(world.told, default=0) - found.head
         return found
 
     def _head_of(self, image: Image) -> int:
