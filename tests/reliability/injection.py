@@ -16,7 +16,8 @@ import attrs
 HERE = Path(__file__).parent
 LONGEST = 120.0  # seconds; a process that says nothing for so long hangs
 # Newer architectures have no calls of their own for what can be said by a more general one.
-NAMES = ("unlink", "rename") if platform.machine() in ("x86_64", "i686") else ("unlinkat", "?renameat")
+OLD = platform.machine() in ("x86_64", "i686")
+NAMES = ("unlink", "rename", "link") if OLD else ("unlinkat", "?renameat", "linkat")
 CALLS = ("pwrite64", "fdatasync", "fsync", "ftruncate", *NAMES)
 FAULTS = ("signal=KILL", "error=EIO", "error=ENOSPC", "error=EDQUOT")
 KILLED = -9

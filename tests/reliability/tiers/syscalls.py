@@ -1,4 +1,4 @@
-"""A kill or an error (EIO, ENOSPC, EDQUOT) at any write, sync, cut, unlink or rename loses nothing acknowledged.
+"""A kill or an error (EIO, ENOSPC, EDQUOT) at any write, sync, cut, unlink, rename or link loses nothing acknowledged.
 
 A scene is played by a process of its own with a fault at the first, second, ... call, until it runs through without one
 (scenes.py, injection.py); after each the log is opened by a fresh process and inspected (inspection.py).
