@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from eventbus.clock import waits_until
+from eventbus.clock import STEADY_SECONDS, waits_until
 from eventbus.errors import EventDefinitionError
 from eventbus.retry import RetryLater, is_exceptions, is_seconds, is_whole, leaves
 
@@ -73,6 +73,12 @@ class Circuit:
         if self.until is None:
             return now
         return waits_until(self.until, self.since, now)
+
+    def set_right(self, now: float) -> Circuit:
+        """As it should be once the clock was set back: its wait ends after as long as it was meant to take."""
+        if self.until is None or self.since <= now + STEADY_SECONDS:
+            return self
+        return attrs.evolve(self, since=now, until=self.due(now))
 
     def admits(self, now: float) -> Admits:
         """What may be tried now."""

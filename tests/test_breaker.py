@@ -57,6 +57,13 @@ def test_a_clock_that_is_set_back_makes_nobody_wait_longer_than_was_meant() -> N
     assert circuit.due(6_400.0) == 6_430.0
 
 
+def test_a_clock_that_is_set_back_moves_the_wait_once_and_it_ends() -> None:
+    circuit = failed(3, now=10_000.0).set_right(6_400.0)
+    assert (circuit.due(6_400.0), circuit.set_right(6_420.0), circuit.admits(6_430.0)) == (6_430.0, circuit, "probe")
+    assert failed(3).set_right(110.0) == failed(3)
+    assert CLOSED.set_right(-10.0) == CLOSED
+
+
 def test_which_errors_count() -> None:
     breaker = Breaker(on=(ConnectionError,))
     assert breaker.counts(ConnectionRefusedError())

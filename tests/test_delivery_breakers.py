@@ -258,3 +258,17 @@ def test_a_subscription_that_comes_after_the_start_finds_its_breaker_open(tmp_pa
         behind(bus, downstream)
         bus.drain()
         assert downstream.asked == 0
+
+
+def test_an_open_breaker_probes_in_time_though_the_clock_is_set_back() -> None:
+    clock, downstream = FakeClock(), Downstream()
+    with behind(standing_still(clock=clock), downstream) as bus:
+        bus.publish_many([Counted(number) for number in range(4)])
+        bus.drain()
+        downstream.away = False
+        clock.jump(-3600)
+        bus.drain()
+        assert downstream.asked == 3
+        clock.advance(31)
+        bus.drain()
+        assert downstream.numbers == [0, 1, 2, 3]

@@ -27,9 +27,25 @@ class Circuits:
 
     def look(self, lanes: Iterable[Lane]) -> None:
         """Read again what another process may have changed; nothing is read where no lane has a breaker."""
-        if any(lane.work.breaker is not None for lane in lanes):
-            with self._storage.reading() as connection:
-                self._known = breakers.everyone(connection)
+        names = {_name(lane, lane.work.breaker) for lane in lanes if lane.work.breaker is not None}
+        if not names:
+            return
+        with self._storage.reading() as connection:
+            self._known = breakers.everyone(connection)
+        now = self._clock.time()
+        wrong = [name for name in names & self._known.keys() if self._known[name].set_right(now) != self._known[name]]
+        if wrong:
+            self._set_right(wrong, now)
+
+    def _set_right(self, names: Iterable[str], now: float) -> None:
+        """The clock was set back: have those that wait do so from now on, in the file, so that all agree."""
+        with self._storage.writing(synced=False) as connection:
+            for name in names:
+                circuit = breakers.one(connection, name)
+                if circuit is not None:
+                    breakers.put(connection, name, circuit.set_right(now))
+            known = breakers.everyone(connection)
+        self._known = known
 
     def of(self, lane: Lane) -> Circuit | None:
         """Where a lane's breaker stands; None if it has none."""

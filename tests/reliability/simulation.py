@@ -1,0 +1,132 @@
+"""Delivery under a seeded scheduler, in virtual time: any seed repeats exactly.
+
+    python tests/reliability/simulation.py --seeds 2000 [--from 0] [--processes 2]
+    python tests/reliability/simulation.py --seed 17          # one of them, step by step
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+import attrs
+from simulated.actions import act
+from simulated.world import make_template, one_world
+
+ACTIONS = 70  # of one world, besides what happens on top of them, and until all is settled
+CHUNK = 50  # seeds that one process takes at once
+
+
+class Broken(AssertionError):
+    """A seed in which something that is promised did not hold."""
+
+
+@attrs.frozen
+class Outcome:
+    """What came of one seed."""
+
+    seed: int
+    digest: str
+    counts: Counter[str]
+    trace: list[str]
+
+
+@contextmanager
+def _in_memory() -> Iterator[Path]:
+    """A folder, on a file system without a disk where there is one: thousands of logs are made and thrown away."""
+    shm = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shm if os.access(shm, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
+def simulate(seed: int, folder: Path, template: Path) -> Outcome:
+    """One world, to its end. Broken says the seed, and the end of what happened."""
+    place = folder / str(seed)
+    place.mkdir()
+    random.seed(seed)
+    try:
+        with one_world(place, seed, template) as world:
+            try:
+                for _ in range(ACTIONS):
+                    act(world)
+                world.settle()
+            except Exception as error:
+                raise Broken(f"seed {seed}: {error}\n" + "\n".join(world.trace[-40:])) from error
+            for stand in world.judge.stands.values():
+                world.say(stand.kind.name, stand.cursor, stand.epoch, stand.handled, sorted(stand.completed))
+            world.say(sorted(world.judge.ids.items()))
+            counts = Counter(world.counts)
+            counts["events"] = len(world.judge.events)
+            counts["looks"] = world.judge.looks
+            counts["deliveries"] = sum(stand.handled for stand in world.judge.stands.values())
+            return Outcome(seed, world.digest(), counts, world.trace)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def simulate_some(seeds: range) -> Counter[str]:
+    """Several seeds in this process; Broken for the first that fails."""
+    logging.disable(logging.CRITICAL)
+    figures: Counter[str] = Counter()
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        with _in_memory() as folder:
+            template = make_template(folder)
+            for seed in seeds:
+                figures += simulate(seed, folder, template).counts
+                gc.collect()
+    finally:
+        logging.disable(logging.NOTSET)
+        if collects:
+            gc.enable()
+    figures["seeds"] = len(seeds)
+    return figures
+
+
+def run(seeds: int, first: int, say: Callable[[str], object], processes: int | None = None) -> dict[str, float]:
+    """So many seeds from `first` on, on as many processes as there are processors; returns figures."""
+    began = time.monotonic()
+    figures: Counter[str] = Counter()
+    chunks = [range(start, min(start + CHUNK, first + seeds)) for start in range(first, first + seeds, CHUNK)]
+    with ProcessPoolExecutor(processes or os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        for number, found in enumerate(pool.map(simulate_some, chunks), 1):
+            figures += found
+            if number % 40 == 0:
+                say(f"{number * CHUNK} of {seeds} seeds")
+    seconds = time.monotonic() - began
+    return {**figures, "seconds": round(seconds, 1)}
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=2000)
+    parser.add_argument("--from", dest="first", type=int, default=0)
+    parser.add_argument("--processes", type=int)
+    parser.add_argument("--seed", type=int, help="this one only, with all that happens in it")
+    args = parser.parse_args()
+    if args.seed is not None:
+        with _in_memory() as folder:
+            outcome = simulate(args.seed, folder, make_template(folder))
+        print(*outcome.trace, outcome.digest, sep="\n")
+        return
+    for name, figure in run(args.seeds, args.first, print, args.processes).items():
+        print(f"{figure:>10} {name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
