@@ -26,7 +26,7 @@ import attrs
 from simulated.actions import act
 from simulated.world import make_template, one_world
 
-ACTIONS = 70  # of one world, besides what happens on top of them, and until all is settled
+ACTIONS = 50  # of one world, besides what happens on top of them, and until all is settled
 CHUNK = 50  # seeds that one process takes at once
 
 

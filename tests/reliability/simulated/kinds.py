@@ -14,7 +14,7 @@ import attrs
 from eventbus import Breaker, Context, EventBus, Retry, event
 from eventbus.retry import fixed
 
-PAUSE = 2.0
+PAUSE = 1.0
 ATTEMPTS = 3
 
 
@@ -75,7 +75,7 @@ def _of_parity(envelope: Any) -> str:
 
 _TX = {"transactional": True}
 _LOG = {"order_by": "log"}
-_TIME = {"timeout": 3.0}
+_TIME = {"timeout": 2.0}
 
 KINDS = {
     kind.name: kind

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _FATES = ((0, "well"),) * 12 + ((1, "well"),) * 3 + ((2, "well"), (9, "well"), (0, "drop"))
 _STREAMS = ("a", "b", "c", None)
-MOST = 40  # events of one world
+MOST = 24  # events of one world
 
 
 def happened(number: int) -> Happened:

@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from simulated.clock import NO_MACHINE, SimulatedClock, Time
@@ -23,8 +24,8 @@ from simulated.kinds import KINDS, Kind
 from simulated.process import Process
 from simulated.publisher import Publisher
 
-from eventbus import EventBus, clock
-from eventbus.store import breather, disk, trouble
+from eventbus import EventBus, clock, delivery
+from eventbus.store import breather, disk, opening, trouble
 from eventbus.testing import FakeClock
 
 DEEPEST = 2
@@ -43,7 +44,7 @@ class World:
         self._folder, self._copies, self._lives = folder, 0, 0
         self.path = folder / "log0.db"
         shutil.copy(template, self.path)
-        names = self.chance.sample([*KINDS], self.chance.randint(2, 5))
+        names = self.chance.sample([*KINDS], self.chance.randint(1, 4))
         self.kinds = [KINDS[name] for name in names]
         self.current: Process | None = None
         self.depth = 0
@@ -301,6 +302,8 @@ _THE_MACHINE = (
     (trouble, "who_writes", lambda path: "another process"),
     (disk, "no_room", lambda path: None),
     (disk, "probe", lambda path: None),
+    (opening, "network_type", lambda path: None),
+    (delivery, "tracebacks", SimpleNamespace(format_exception=lambda error, limit: [repr(error)])),
 )
 
 

@@ -1,0 +1,72 @@
+"""Rounds that end early: nothing is left lying, and what became due stays due."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from delivery_stage import Counted, Notes, accounted, only, standing_still
+
+from eventbus import Breaker, EventBus, Retry
+from eventbus.errors import LogBusy
+from eventbus.retry import fixed
+from eventbus.testing import FakeClock
+from eventbus.worker.circuits import Circuits
+
+AGAIN = Retry(attempts=5, backoff=fixed(10))
+
+
+def once(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, error: Exception) -> None:
+    """Have a method fail the next time."""
+    real = getattr(owner, name)
+
+    def fails(*arguments: Any, **named: Any) -> Any:
+        monkeypatch.setattr(owner, name, real)
+        raise error
+
+    monkeypatch.setattr(owner, name, fails)
+
+
+def _two(bus: EventBus, first: Any, second: Any) -> None:
+    for name, handler, how in (
+        ("first", first, {}),
+        ("second", second, {"breaker": Breaker(failures=1, seconds=10.0)}),
+    ):
+        bus.subscribe(name, Counted, handler=handler, retry=AGAIN, order_by=None, **how)
+
+
+def test_what_was_due_is_tried_though_the_log_was_busy_when_another_was_to_be_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, first, second = FakeClock(), Notes(only(1)), Notes(only(1))
+    with standing_still(tmp_path / "log.db", clock) as bus:
+        _two(bus, first, second)
+        bus.publish(Counted(1))
+        bus.drain()
+        first.fail = second.fail = lambda event, ctx: None
+        clock.advance(10)
+        once(monkeypatch, Circuits, "take_probe", LogBusy("log.db", "somebody writes."))
+        with pytest.raises(LogBusy):
+            bus.drain()
+        clock.advance(2)
+        bus.drain()
+        assert (first.attempts, second.attempts) == ([1, 2], [1, 2])
+        assert accounted(bus, "first") == bus.subscriptions["first"].row.handled == 1
+
+
+def test_what_was_due_is_tried_after_ctrl_c_has_ended_another(tmp_path: Path) -> None:
+    clock, first, second = FakeClock(), Notes(only(1)), Notes(only(1))
+    with standing_still(tmp_path / "log.db", clock) as bus:
+        bus.subscribe("first", Counted, handler=first, retry=AGAIN)
+        bus.subscribe("second", Counted, handler=second, retry=AGAIN)
+        bus.publish(Counted(1))
+        bus.drain()
+        first.fail, second.fail = lambda event, ctx: KeyboardInterrupt(), lambda event, ctx: None
+        clock.advance(10)
+        with pytest.raises(KeyboardInterrupt):
+            bus.drain()
+        first.fail = lambda event, ctx: None
+        bus.drain()
+        assert bus.subscriptions["second"].row.handled == 1
+        assert len(second.events) == 2
