@@ -20,7 +20,7 @@ LONGEST = 60.0  # seconds until a process is up, on a machine that has other thi
 class Fleet:
     """So many processes; where one is killed the next one begins at once."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, script: str = "lives.py") -> None:
         self.kills = self.stops = self.closes = 0
         self.lives = [0] * size
         self.closed: set[str] = set()  # the lives that ended in order
@@ -30,7 +30,7 @@ class Fleet:
         self._buried: dict[int, int] = {}
         with self._trouble.open("wb") as trouble:
             self._nursery = subprocess.Popen(
-                [sys.executable, "-W", "error", str(HERE / "lives.py"), str(folder)],
+                [sys.executable, "-W", "error", str(HERE / script), str(folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=trouble,

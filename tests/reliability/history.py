@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import attrs
@@ -87,7 +88,9 @@ def _lost(attempts: dict[str, list[Publish]], log: Sequence[Entry]) -> list[str]
             if found is None:
                 problems.append(f"{key} was acknowledged and is lost")
             elif call.id not in (None, found[1]) or call.position not in (None, found[0]):
-                problems.append(f"{key} was acknowledged as {call.id} at {call.position} and is {found[1]} at {found[0]}")
+                problems.append(
+                    f"{key} was acknowledged as {call.id} at {call.position} and is {found[1]} at {found[0]}"
+                )
     return problems
 
 
@@ -111,7 +114,9 @@ def _out_of_time(attempts: dict[str, list[Publish]], log: Sequence[Entry]) -> li
         calls = attempts.get(key, [])
         acknowledged = min((call.returned for call in calls if call.outcome == "ok"), default=None)
         if acknowledged is not None and acknowledged < latest:
-            problems.append(f"{key} at {position} was acknowledged before {latest_key} was published, which is before it")
+            problems.append(
+                f"{key} at {position} was acknowledged before {latest_key} was published, which is before it"
+            )
         invoked = min((call.invoked for call in calls), default=-1.0)
         if invoked > latest:
             latest, latest_key = invoked, key
@@ -143,7 +148,7 @@ def _check_read(read: Read, log: Sequence[Entry], known: Sequence[tuple[float, i
 
 
 def check_subscriber(name: str, seen: Sequence[int], log: Sequence[Entry]) -> list[str]:
-    """It was handed the log from its beginning, without a hole; where it went back, it went on from there one by one."""
+    """It was handed the log without a hole; where it went back, it went on from there one by one."""
     positions = [position for position, _, _ in log]
     first_times = list(dict.fromkeys(seen))
     if first_times != positions[: len(first_times)]:
@@ -151,6 +156,6 @@ def check_subscriber(name: str, seen: Sequence[int], log: Sequence[Entry]) -> li
     place = {position: number for number, position in enumerate(positions)}
     return [
         f"{name} was handed {after} right after {before}"
-        for before, after in zip(seen, seen[1:], strict=False)
+        for before, after in pairwise(seen)
         if place[after] > place[before] + 1
     ]

@@ -14,6 +14,7 @@ import random
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from clerks import Clerks, unanswered
@@ -54,7 +55,7 @@ def live(folder: Path, slot: str, number: int) -> None:
     sys.exit()
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, live: Callable[[Path, str, int], object] = live) -> None:
     """Do what standard input says; at its end, whoever is left is killed."""
     processes: set[int] = set()
     for line in sys.stdin:

@@ -1,7 +1,7 @@
 """Delivery under a seeded scheduler, in virtual time: any seed repeats exactly.
 
-    python tests/reliability/simulation.py --seeds 2000 [--from 0] [--processes 2]
-    python tests/reliability/simulation.py --seed 17          # one of them, step by step
+python tests/reliability/simulation.py --seeds 2000 [--from 0] [--processes 2]
+python tests/reliability/simulation.py --seed 17          # one of them, step by step
 """
 
 from __future__ import annotations
@@ -77,24 +77,38 @@ def simulate(seed: int, folder: Path, template: Path) -> Outcome:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def simulate_some(seeds: range) -> Counter[str]:
-    """Several seeds in this process; Broken for the first that fails."""
+@contextmanager
+def _undisturbed() -> Iterator[Path]:
+    """A folder for worlds, while nobody logs what fails on purpose, and collecting waits for the end of a world."""
     logging.disable(logging.CRITICAL)
-    figures: Counter[str] = Counter()
     collects = gc.isenabled()
     gc.disable()
     try:
         with _in_memory() as folder:
-            template = make_template(folder)
-            for seed in seeds:
-                figures += simulate(seed, folder, template).counts
-                gc.collect()
+            yield folder
     finally:
         logging.disable(logging.NOTSET)
         if collects:
             gc.enable()
+
+
+def simulate_some(seeds: range) -> Counter[str]:
+    """Several seeds in this process; Broken for the first that fails."""
+    figures: Counter[str] = Counter()
+    with _undisturbed() as folder:
+        template = make_template(folder)
+        for seed in seeds:
+            figures += simulate(seed, folder, template).counts
+            gc.collect()
     figures["seeds"] = len(seeds)
     return figures
+
+
+def digests(seeds: range) -> list[str]:
+    """What happened in each of these seeds, in a word each."""
+    with _undisturbed() as folder:
+        template = make_template(folder)
+        return [simulate(seed, folder, template).digest for seed in seeds]
 
 
 def run(seeds: int, first: int, say: Callable[[str], object], processes: int | None = None) -> dict[str, float]:

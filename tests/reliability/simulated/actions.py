@@ -35,6 +35,7 @@ def go_on(world: World) -> None:
     """The next thing that happens where nothing goes wrong: all that can run runs, then time passes."""
     if world.broken is not None:
         raise world.broken
+    world.somebody()
     for process in world.processes:
         if process.elsewhere:
             _run_elsewhere(world, process)
@@ -98,7 +99,7 @@ def _pass(world: World) -> None:
 
 # -- the unusual ---------------------------------------------------------------------------------------
 def _begin(world: World) -> None:
-    if len(world.processes) < MOST_PROCESSES:
+    if len(world.processes) < MOST_PROCESSES and not any(each.in_transaction for each in world.processes):
         world.begin()
 
 

@@ -10,9 +10,11 @@ from typing import Any, Protocol
 import attrs
 
 from eventbus.store import connection as connecting
+from eventbus.store.guarded import GuardedConnection
 from eventbus.store.location import Location
 
 END_OF_FUSE = 1
+_WRITING = frozenset({"INSERT", "UPDATE", "DELETE"})
 
 
 class Died(BaseException):
@@ -48,8 +50,16 @@ class Mortal(Protocol):
         """It is about to begin a transaction."""
         ...
 
+    def writes(self) -> None:
+        """It is about to write, in a transaction of the bus's own."""
+        ...
+
     def met(self, fault: str) -> None:
         """Something has gone wrong."""
+        ...
+
+    def breaks(self, what: str) -> None:
+        """Something happened that never may."""
         ...
 
 
@@ -69,12 +79,19 @@ class FaultyConnection(sqlite3.Connection):
         after = word == "COMMIT" and faults.fuse == END_OF_FUSE
         if faults.fuse and not after:
             _burn(owner)
-        if word == "BEGIN ":
+        if word == "COMMIT":
+            return self._commit(owner, sql, parameters, dies=after)
+        if word.startswith("BEGIN"):
             owner.begins()
             _be_busy(owner)
-        if word != "COMMIT":
+        elif word in _WRITING and self.in_transaction and not isinstance(self, GuardedConnection):
+            owner.writes()
+        try:
             return super().execute(sql, parameters)
-        return self._commit(owner, sql, parameters, dies=after)
+        except sqlite3.OperationalError as error:
+            if word in _WRITING and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                owner.breaks(f"the log was busy in the middle of a transaction ({error.sqlite_errorname})")
+            raise
 
     def _commit(self, owner: Mortal, sql: str, parameters: Any, *, dies: bool) -> Any:
         fails, owner.faults.commit_fails = owner.faults.commit_fails, ""

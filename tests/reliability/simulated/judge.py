@@ -15,9 +15,7 @@ _EVENTS = (
     "SELECT e.position, e.id, t.name, e.stream, e.sequence, e.payload FROM eventbus_events e"
     " JOIN eventbus_types t ON t.id = e.type_id WHERE e.position > ? ORDER BY e.position"
 )
-_SUBSCRIPTIONS = (
-    "SELECT id, name, handled, discarded, skipped, cursor, ahead, epoch, state FROM eventbus_subscriptions"
-)
+_SUBSCRIPTIONS = "SELECT id, name, handled, discarded, skipped, cursor, ahead, epoch, state FROM eventbus_subscriptions"
 _ROWS = "SELECT subscription_id, position, state FROM eventbus_deliveries"
 _EFFECTS = "SELECT number, kind, position FROM effects WHERE number > ? ORDER BY number"
 

@@ -20,7 +20,7 @@ ATTEMPTS = 3
 
 @event(name="simulated.Happened")
 class Happened:
-    """Its first `fails` attempts fail, then it ends as it says: well, or with a drop."""
+    """Its first `fails` attempts fail, then it ends as it says: well, with a drop, or with a death."""
 
     number: int
     key: str
@@ -118,6 +118,10 @@ class Stage(Protocol):
         """Nothing fails any more."""
         ...
 
+    def kills(self) -> None:
+        """It takes the process with it."""
+        ...
+
     def leaves(self, kind: Kind, positions: list[int]) -> None:
         """It returns: its effects outside the file are there."""
         ...
@@ -159,6 +163,8 @@ def _work(kind: Kind, stage: Stage, happened: Happened, ctx: Context, position: 
     if not stage.is_mended():
         if stage.is_broken(kind):
             raise ConnectionError("nobody there")
+        if happened.ends == "death":
+            stage.kills()
         if ctx.attempt <= happened.fails:
             raise Oops(f"attempt {ctx.attempt}")
     if happened.ends == "drop":

@@ -14,7 +14,7 @@ from simulated.kinds import Kind, subscribe
 from eventbus import EventBus
 from eventbus.bus import engines
 from eventbus.errors import EventBusError
-from eventbus.worker.pump import REST_AFTER_TROUBLE, TICK
+from eventbus.worker import pump as pumping
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,6 +71,10 @@ class Process:
         engines._engines.clear()
         try:
             self.bus.start()
+        except EventBusError as error:  # somebody has kept the log locked for too long
+            self.met(f"could not open: {type(error).__name__}")
+            self.die()
+            raise Died from error
         finally:
             engines._engines.clear()
             engines._engines.update(registered)
@@ -101,12 +105,12 @@ class Process:
             self._rested = True
         except EventBusError as error:
             self._survived()
-            self.wakes_at = time.now + REST_AFTER_TROUBLE
+            self.wakes_at = time.now + pumping.REST_AFTER_TROUBLE
             return type(error).__name__
         finally:
             self.is_stepping = False
         self._survived()
-        tick = TICK if due is None else min(TICK, max(0.0, due - time.wall))
+        tick = pumping.TICK if due is None else min(pumping.TICK, max(0.0, due - time.wall))
         self.wakes_at = time.now + tick
         return f"rests {tick:.3f}"
 
@@ -140,6 +144,14 @@ class Process:
         """It is about to begin a transaction."""
         self.world.before_writing(self)
 
+    def writes(self) -> None:
+        """It is about to write, in a transaction of the bus's own."""
+        self.world.while_writing(self)
+
     def met(self, fault: str) -> None:
         """Something has gone wrong."""
         self.world.met(self, fault)
+
+    def breaks(self, what: str) -> None:
+        """Something happened to it that never may."""
+        self.world.breaks(f"{self.number}: {what}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
 
 from history import Publish, check_publishes
@@ -16,20 +16,11 @@ if TYPE_CHECKING:
     from simulated.process import Process
     from simulated.world import World
 
-_FATES = ((0, "well"),) * 12 + ((1, "well"),) * 3 + ((2, "well"), (9, "well"), (0, "drop"))
+T = TypeVar("T")
+
+_FATES = ((0, "well"),) * 20 + ((1, "well"),) * 3 + ((2, "well"), (9, "well"), (0, "drop"), (0, "death"))
 _STREAMS = ("a", "b", "c", None)
 MOST = 24  # events of one world
-
-
-def happened(number: int) -> Happened:
-    """The event of this number."""
-    fails, ends = _FATES[crc32(b"%d" % number) % len(_FATES)]
-    return Happened(number, f"key-{number}", fails, ends)
-
-
-def stream(number: int) -> str | None:
-    """The stream of this number."""
-    return _STREAMS[crc32(b"stream %d" % number) % len(_STREAMS)]
 
 
 class Publisher:
@@ -39,8 +30,21 @@ class Publisher:
         self._world = world
         self._steps = 0.0
         self._numbers = 0
+        self._salt = world.chance.randrange(1 << 30)
         self.open: list[int] = []  # said, and nobody knows whether it is stored
         self.history: list[Publish] = []
+
+    def happened(self, number: int) -> Happened:
+        """The event of this number."""
+        fails, ends = self._of(_FATES, "fate", number)
+        return Happened(number, f"key-{number}", fails, ends)
+
+    def stream(self, number: int) -> str | None:
+        """The stream of this number."""
+        return self._of(_STREAMS, "stream", number)
+
+    def _of(self, table: Sequence[T], what: str, number: int) -> T:
+        return table[crc32(f"{what} {self._salt} {number}".encode()) % len(table)]
 
     def say(self, process: Process) -> None:
         """Something new, or once more what nobody has heard of."""
@@ -66,7 +70,7 @@ class Publisher:
         way = self._world.chance.choice((_one_by_one, _together, _with_rows))
         invoked = self._tick()
         known: Known = {}
-        outcome = self._world.within(process, lambda: self._outcome(lambda: way(process, numbers, known)))
+        outcome = self._world.within(process, lambda: self._outcome(lambda: way(self, process, numbers, known)))
         outcome = {"died": "unanswered"}.get(outcome, outcome)
         returned = self._tick()
         self._world.say(process.number, "publishes", numbers, way.__name__, outcome)
@@ -104,28 +108,28 @@ class Publisher:
 Known = dict[int, tuple[str, "int | None"]]  # by number: the id, and the position where that is told
 
 
-def _one_by_one(process: Process, numbers: list[int], known: Known) -> None:
+def _one_by_one(said: Publisher, process: Process, numbers: list[int], known: Known) -> None:
     for number in numbers:
-        event = happened(number)
-        receipt = process.bus.publish(event, stream=stream(number), idempotency_key=event.key)
+        event = said.happened(number)
+        receipt = process.bus.publish(event, stream=said.stream(number), idempotency_key=event.key)
         known[number] = receipt.id, receipt.position
 
 
-def _together(process: Process, numbers: list[int], known: Known) -> None:
+def _together(said: Publisher, process: Process, numbers: list[int], known: Known) -> None:
     """One commit for each stream."""
     for each in _STREAMS:
-        mine = [number for number in numbers if stream(number) == each]
-        events = [happened(number) for number in mine]
+        mine = [number for number in numbers if said.stream(number) == each]
+        events = [said.happened(number) for number in mine]
         receipts = process.bus.publish_many(events, stream=each, idempotency_keys=[event.key for event in events])
         known.update(zip(mine, [(receipt.id, receipt.position) for receipt in receipts], strict=True))
 
 
-def _with_rows(process: Process, numbers: list[int], known: Known) -> None:
+def _with_rows(said: Publisher, process: Process, numbers: list[int], known: Known) -> None:
     found: Known = {}
     with process.bus.transaction() as tx:
         for number in numbers:
-            event = happened(number)
-            id_ = tx.publish(event, stream=stream(number), idempotency_key=event.key)
+            event = said.happened(number)
+            id_ = tx.publish(event, stream=said.stream(number), idempotency_key=event.key)
             tx.execute("INSERT INTO orders VALUES (?, ?)", (event.key, id_))
             found[number] = id_, None
     known.update(found)

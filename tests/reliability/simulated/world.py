@@ -166,6 +166,19 @@ class World:
         self.others(process, 0.05)
         self.go_on(process)
 
+    def while_writing(self, process: Process) -> None:
+        """A process is in the middle of a write transaction of its own: the others find the log locked."""
+        before, process.in_transaction = process.in_transaction, True
+        try:
+            self.others(process, 0.003)
+        finally:
+            process.in_transaction = before
+        self.go_on(process)
+
+    def breaks(self, what: str) -> None:
+        """Something happened that never may."""
+        self.broken = self.broken or AssertionError(what)
+
     def others(self, process: Process, likely: float) -> None:
         """Something may happen before this process goes on."""
         from simulated.actions import act
@@ -199,26 +212,32 @@ class World:
         self.calm, self.outage = True, False
         for process in self.processes:
             process.faults.clear()
-        if not self.processes:
-            self.begin()
-        self.publisher.say_again(self.processes[0])
+        self.publisher.say_again(self.somebody())
         self._resume()
         self._until_settled()
         self.mended = True
         for _ in range(100):
             if not any("dead" in stand.rows.values() for stand in self.judge.stands.values()):
                 break
-            self.within(self.processes[0], lambda: self.processes[0].bus.dead_letters.retry())
+            person = self.somebody()
+            self.within(person, lambda bus=person.bus: bus.dead_letters.retry())
             self._resume()
             self._until_settled()
         self.judge.finish()
         self.publisher.check()
 
+    def somebody(self) -> Process:
+        """A process that lives, the next one if there is none."""
+        while not self.processes:
+            self.begin()
+        return self.processes[0]
+
     def _resume(self) -> None:
         self.judge.look()
         for name, stand in self.judge.stands.items():
             if stand.paused:
-                self.within(self.processes[0], self.processes[0].bus.subscriptions[name].resume)
+                person = self.somebody()
+                self.within(person, person.bus.subscriptions[name].resume)
 
     def _until_settled(self) -> None:
         from simulated.actions import go_on
@@ -277,6 +296,11 @@ class Stage:
     def is_mended(self) -> bool:
         return self._world.mended
 
+    def kills(self) -> None:
+        self._world.count("handlers that kill")
+        self._process.die()
+        raise Died
+
     def leaves(self, kind: Kind, positions: list[int]) -> None:
         self._world.go_on(self._process)
         self._world.judge.completes(kind, positions)
@@ -310,10 +334,10 @@ _THE_MACHINE = (
 def make_template(folder: Path) -> Path:
     """An empty log with the app's own table, from which each world begins."""
     path = folder / "template.db"
-    with EventBus(path, clock=FakeClock(), delivery="manual", durability="process", source="simulated") as bus:
-        with bus.transaction() as tx:
-            tx.execute("CREATE TABLE effects (number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, position INTEGER)")
-            tx.execute("CREATE TABLE orders (key TEXT, id TEXT)")
+    bus = EventBus(path, clock=FakeClock(), delivery="manual", durability="process", source="simulated")
+    with bus, bus.transaction() as tx:
+        tx.execute("CREATE TABLE effects (number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT, position INTEGER)")
+        tx.execute("CREATE TABLE orders (key TEXT, id TEXT)")
     return path
 
 
