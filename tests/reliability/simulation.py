@@ -111,6 +111,19 @@ def digests(seeds: range) -> list[str]:
         return [simulate(seed, folder, template).digest for seed in seeds]
 
 
+def seeds_until_broken(seeds: range) -> Broken | None:
+    """What the first of these seeds says that does not keep a promise; None if all do."""
+    with _undisturbed() as folder:
+        template = make_template(folder)
+        for seed in seeds:
+            try:
+                simulate(seed, folder, template)
+            except Broken as broken:
+                return broken
+            gc.collect()
+    return None
+
+
 def run(seeds: int, first: int, say: Callable[[str], object], processes: int | None = None) -> dict[str, float]:
     """So many seeds from `first` on, on as many processes as there are processors; returns figures."""
     began = time.monotonic()

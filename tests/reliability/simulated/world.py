@@ -30,7 +30,8 @@ from eventbus.testing import FakeClock
 
 DEEPEST = 2
 MOST_SECONDS = 120.0  # of virtual time in which everything that is due is done once nothing fails any more
-MOST_TURNS = 20_000
+MOST_TURNS = 5_000
+MOST_LIVES = 150  # meanwhile: each event that kills a process does so a few times for each subscription
 
 
 class World:
@@ -242,13 +243,14 @@ class World:
     def _until_settled(self) -> None:
         from simulated.actions import go_on
 
-        end = self.time.now + MOST_SECONDS
+        end, last_life = self.time.now + MOST_SECONDS, self._lives + MOST_LIVES
         self.judge.look()
         changed = True
         for _ in range(MOST_TURNS):
             if changed and not self.judge.unsettled():
                 return
             assert self.time.now < end, f"stuck: {self.judge.unsettled()}"
+            assert self._lives < last_life, f"processes die without an end: {self.judge.unsettled()}"
             go_on(self)
             changed = self.judge.look()
         raise AssertionError(f"busy without an end: {self.judge.unsettled()}")

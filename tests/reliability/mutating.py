@@ -1,0 +1,276 @@
+"""The damage of each mutant, by its name; and a plugin of pytest that does one of them before any test runs.
+
+pytest -p mutating --mutant="no inode check" TEST
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import Phase, settings
+
+from eventbus.errors import LogError
+from eventbus.store import append, deliveries, guest, storage, subscriptions
+from eventbus.store.anchor import Anchor
+from eventbus.store.storage import Storage
+from eventbus.worker import adopting, lane, pump, recording, rounds, transactional
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+PATCHES: dict[str, Patch] = {}
+
+
+def mutant(name: str) -> Callable[[Patch], Patch]:
+    """Enter a patch into the table."""
+
+    def enter(patch: Patch) -> Patch:
+        PATCHES[name] = patch
+        return patch
+
+    return enter
+
+
+# -- publishing ----------------------------------------------------------------------------------------
+@mutant("acknowledge before the commit")
+def _acknowledge_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publish returns with its transaction open; whoever comes next commits it."""
+    clean = Storage._start_clean
+
+    def commit(self: Storage, work: Callable[[sqlite3.Connection], Any], *, synced: bool = True) -> Any:
+        return work(self._begin(synced=synced))
+
+    def start_clean(self: Storage) -> None:
+        if self._writer.in_transaction:
+            self._commit()
+        clean(self)
+
+    monkeypatch.setattr(Storage, "commit", commit)
+    monkeypatch.setattr(Storage, "_start_clean", start_clean)
+
+
+@mutant("acknowledge on an I/O error")
+def _acknowledge_on_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a commit says is not heard."""
+    real = Storage.commit
+
+    def commit(self: Storage, work: Callable[[sqlite3.Connection], Any], *, synced: bool = True) -> Any:
+        results: list[Any] = []
+        with suppress(LogError):
+            real(self, lambda connection: results.append(work(connection)), synced=synced)
+        return results[0] if results else None
+
+    monkeypatch.setattr(Storage, "commit", commit)
+
+
+@mutant("plain BEGIN")
+def _plain_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(connection: sqlite3.Connection, *_: Any) -> None:
+        connection.execute("BEGIN")
+
+    monkeypatch.setattr(storage, "begin_immediate", begin)
+    monkeypatch.setattr(guest, "begin_immediate", begin)
+
+
+@mutant("no unique key")
+def _no_unique_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(append._Plan, "_of_key", lambda self, draft, key: None)
+    monkeypatch.setattr(append, "_ADD_KEY", append._ADD_KEY.replace("INSERT", "INSERT OR REPLACE"))
+
+
+@mutant("another content under a key is a duplicate")
+def _any_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(append.Draft, "digest", lambda self: b"all the same")
+
+
+@mutant("the expected version is not looked at")
+def _any_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = append._Plan._next_sequence
+
+    def next_sequence(self: append._Plan, draft: append.Draft) -> int | None:
+        draft.expected_version = None
+        return real(self, draft)
+
+    monkeypatch.setattr(append._Plan, "_next_sequence", next_sequence)
+
+
+@mutant("a transaction keeps its events though it fails")
+def _keeps_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rollback(self: guest.Guest) -> None:
+        try:
+            with self.connection.guard.running:
+                if self.is_begun:
+                    self._end("COMMIT" if self.connection.in_transaction else None)
+        finally:
+            self.connection.guard.let_go()
+
+    monkeypatch.setattr(guest.Guest, "rollback", rollback)
+
+
+@mutant("no inode check")
+def _no_inode_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Anchor, "check", lambda self, stored="": None)
+
+
+# -- what is synced ------------------------------------------------------------------------------------
+def _pragma(monkeypatch: pytest.MonkeyPatch, full: str) -> None:
+    def set_sync(self: Storage, synced: bool) -> None:
+        self._writer.execute(f"PRAGMA synchronous = {full if synced else 'NORMAL'}")
+
+    monkeypatch.setattr(Storage, "_set_sync", set_sync)
+
+
+@mutant("sync off")
+def _sync_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    _pragma(monkeypatch, "OFF")
+
+
+@mutant("a cheap commit of an appended event")
+def _cheap_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    _pragma(monkeypatch, "NORMAL")
+
+
+# -- delivery ------------------------------------------------------------------------------------------
+@attrs.define
+class _Instead:
+    """A module with some of its functions replaced, for one of those who use it."""
+
+    module: Any
+    replaced: dict[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        return self.replaced[name] if name in self.replaced else getattr(self.module, name)
+
+
+@mutant("the cursor in a second transaction")
+def _second_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    later: list[tuple[Any, dict[str, Any]]] = []
+    real = Storage.commit_guest
+
+    def advance(connection: Any, *where: Any, **how: Any) -> None:
+        later.append((where, how))
+
+    def commit_guest(self: Storage, of: Any) -> None:
+        moves = later[:]
+        later.clear()
+        real(self, of)
+        for where, how in moves:
+            self.commit(lambda connection: subscriptions.advance(connection, *where, **how))  # noqa: B023
+
+    monkeypatch.setattr(transactional, "subscriptions", _Instead(subscriptions, {"advance": advance}))
+    monkeypatch.setattr(Storage, "commit_guest", commit_guest)
+
+
+@mutant("no epoch check")
+def _no_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriptions, "_ADVANCE", subscriptions._ADVANCE.replace("epoch = ?", "? IS NOT NULL"))
+
+
+@mutant("park outside the transaction")
+def _park_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    later: list[tuple[int, Any]] = []
+    real = rounds.Rounds._write
+
+    def write(self: rounds.Rounds, *lanes: Any) -> Any:
+        later.clear()
+        written = real(self, *lanes)
+        with self._storage.writing(synced=False) as connection:
+            for row_id, row in later:
+                deliveries.park(connection, row_id, row)
+        return written
+
+    park = _Instead(deliveries, {"park": lambda connection, row_id, row: later.append((row_id, row))})
+    monkeypatch.setattr(recording, "deliveries", park)
+    monkeypatch.setattr(rounds.Rounds, "_write", write)
+
+
+@mutant("a crash is not counted")
+def _not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    statement = deliveries._COUNT_ATTEMPT.replace("attempts = attempts + 1", "attempts = attempts")
+    statement = statement.replace("RETURNING attempts,", "RETURNING attempts + 1,")
+    monkeypatch.setattr(deliveries, "_COUNT_ATTEMPT", statement)
+
+
+@mutant("the claim is not looked at")
+def _no_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    def take_over(connection: Any, row_id: int, owner: str) -> Any:
+        found = subscriptions.take_over(connection, row_id, owner)
+        return found and (found[0], found[1], found[1])
+
+    monkeypatch.setattr(adopting, "subscriptions", _Instead(subscriptions, {"take_over": take_over}))
+
+
+@mutant("ahead is not persisted")
+def _no_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    def advance(*where: Any, ahead: object = None, **how: Any) -> None:
+        subscriptions.advance(*where, **how)
+
+    monkeypatch.setattr(rounds, "subscriptions", _Instead(subscriptions, {"advance": advance}))
+
+
+@mutant("held is not released")
+def _not_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "deliveries", _Instead(deliveries, {"release_next": lambda *where: None}))
+
+
+@mutant("held is released too early")
+def _released_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of a key, instead of the first."""
+    monkeypatch.setattr(deliveries, "_RELEASE", deliveries._RELEASE.replace("min(position)", "max(position)"))
+
+
+@mutant("a failure blocks nobody")
+def _blocks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lane.Lane, "_why_not", lambda self, item: None)
+
+
+@mutant("what is held is handed out")
+def _hands_out_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes over takes what is held for what is due."""
+    monkeypatch.setattr(deliveries, "_RUNNABLE", deliveries._RUNNABLE.replace("'waiting')", "'waiting', 'held')"))
+
+
+@mutant("an outcome in doubt is recorded again")
+def _recorded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds.Rounds, "_doubt", lambda self, lanes, error: None)
+
+
+@mutant("an error of the log's is swallowed, and the outcomes with it")
+def _swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = rounds.Rounds._write
+
+    def write(self: rounds.Rounds, lanes: Sequence[Any], lazy: Sequence[Any]) -> Any:
+        try:
+            return real(self, lanes, lazy)
+        except LogError:
+            for each in lanes:
+                each.scanned = max([each.scanned, *(item.position for item, _ in each.pending)])
+                for item, _ in each.pending:
+                    each.settle(item, None, 0.0)
+                each.pending.clear()
+            return []
+
+    monkeypatch.setattr(rounds.Rounds, "_write", write)
+
+
+@mutant("nothing is looked at but what rings")
+def _no_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump, "TICK", 1e9)
+
+
+# -- as a plugin ---------------------------------------------------------------------------------------
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--mutant", choices=[*PATCHES], help="the damage to be done")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    name = config.getoption("--mutant")
+    if name:
+        # That something is found is enough: making it small takes minutes.
+        found_is_enough = settings(phases=(Phase.generate,), derandomize=True, database=None, deadline=None)
+        settings.register_profile("mutant", found_is_enough)
+        settings.load_profile("mutant")
+        PATCHES[str(name)](pytest.MonkeyPatch())
