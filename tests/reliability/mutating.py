@@ -15,7 +15,7 @@ import pytest
 from hypothesis import Phase, settings
 
 from eventbus.errors import LogError
-from eventbus.store import append, deliveries, guest, storage, subscriptions
+from eventbus.store import append, connection, deliveries, guest, storage, subscriptions
 from eventbus.store.anchor import Anchor
 from eventbus.store.storage import Storage
 from eventbus.worker import adopting, lane, pump, recording, rounds, transactional
@@ -60,7 +60,7 @@ def _acknowledge_on_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def commit(self: Storage, work: Callable[[sqlite3.Connection], Any], *, synced: bool = True) -> Any:
         results: list[Any] = []
         with suppress(LogError):
-            real(self, lambda connection: results.append(work(connection)), synced=synced)
+            real(self, lambda open_one: results.append(work(open_one)), synced=synced)
         return results[0] if results else None
 
     monkeypatch.setattr(Storage, "commit", commit)
@@ -131,6 +131,18 @@ def _sync_off(monkeypatch: pytest.MonkeyPatch) -> None:
 @mutant("a cheap commit of an appended event")
 def _cheap_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     _pragma(monkeypatch, "NORMAL")
+
+
+@mutant("no sync of the -wal before it is moved")
+def _unsynced_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection that moves it, and every one that does not choose for itself."""
+    unsynced = tuple(each.replace("synchronous = FULL", "synchronous = OFF") for each in connection._SETTINGS)
+    monkeypatch.setattr(connection, "_SETTINGS", unsynced)
+
+
+@mutant("an I/O error in a sync is not told")
+def _sync_error_untold(monkeypatch: pytest.MonkeyPatch) -> None:
+    _acknowledge_on_error(monkeypatch)
 
 
 # -- delivery ------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from eventbus.testing import FakeClock
 DEEPEST = 2
 MOST_SECONDS = 120.0  # of virtual time in which everything that is due is done once nothing fails any more
 MOST_TURNS = 5_000
-MOST_LIVES = 150  # meanwhile: each event that kills a process does so a few times for each subscription
+MOST_LIVES = 100  # meanwhile: each event that kills a process does so a few times for each subscription
 
 
 class World:

@@ -1,0 +1,35 @@
+"""A short soak, and proof that growth would be noticed; the long one: tests/reliability/soak.py --seconds 1200."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from soak import RATE, grew, run
+
+SECONDS = 8.0
+
+
+def test_a_short_soak_loses_and_doubles_nothing() -> None:
+    seed = int(os.environ.get("EVENTBUS_SEED") or random.randrange(1 << 32))
+    print(f"python tests/reliability/soak.py --seconds {SECONDS:g} --seed {seed}")
+    figures = run(SECONDS, seed, print)
+    print(figures)
+    assert figures["acknowledged"] > RATE
+
+
+@pytest.mark.parametrize(
+    ("sizes", "grows"),
+    [
+        ([50.0] * 60, False),
+        ([1.0] * 5 + [50.0] * 55, False),
+        ([50.0, 55.0] * 30, False),
+        ([50.0 + second for second in range(60)], True),
+        ([50.0] * 45 + [90.0] + [50.0] * 14, True),
+        ([], False),
+    ],
+    ids=["flat", "loaded late", "up and down", "steadily", "a peak at the end", "nothing measured"],
+)
+def test_growth_is_told_from_up_and_down(sizes: list[float], grows: bool) -> None:
+    assert bool(grew(sizes, 5.0)) is grows
