@@ -70,3 +70,33 @@ def test_what_was_due_is_tried_after_ctrl_c_has_ended_another(tmp_path: Path) ->
         bus.drain()
         assert bus.subscriptions["second"].row.handled == 1
         assert len(second.events) == 2
+
+
+def test_a_dead_letter_that_is_retried_is_due_though_the_clock_is_set_back_meanwhile(tmp_path: Path) -> None:
+    clock, notes = FakeClock(), Notes(only(1))
+    with standing_still(tmp_path / "log.db", clock) as bus:
+        bus.subscribe("stock", Counted, handler=notes, retry=Retry(attempts=1))
+        bus.publish(Counted(1))
+        bus.drain()
+        notes.fail = lambda event, ctx: None
+        clock.advance(7200)
+        bus.dead_letters.retry()
+        clock.jump(-3600)
+        clock.advance(2)
+        bus.drain()
+        assert bus.subscriptions["stock"].row.handled == 1
+
+
+def test_what_is_released_is_due_though_the_clock_is_set_back_meanwhile(tmp_path: Path) -> None:
+    clock, notes = FakeClock(), Notes(only(1))
+    with standing_still(tmp_path / "log.db", clock) as bus:
+        bus.subscribe("stock", Counted, handler=notes, retry=Retry(attempts=1))
+        bus.publish_many([Counted(1), Counted(2)], stream="shelf")
+        bus.drain()
+        assert bus.subscriptions["stock"].counts == {"dead": 1, "held": 1}
+        clock.advance(7200)
+        bus.dead_letters.discard(type="*", reason="void")
+        clock.jump(-3600)
+        clock.advance(2)
+        bus.drain()
+        assert notes.numbers == [1, 2]

@@ -40,7 +40,7 @@ _AHEAD = (
 )
 _SETTLE_ATTEMPTS = "DELETE FROM eventbus_attempts WHERE subscription_id = ? AND position = ?"
 _RELEASE = (
-    "UPDATE eventbus_deliveries SET state = 'retrying', due = ? WHERE subscription_id = ? AND position ="
+    "UPDATE eventbus_deliveries SET state = 'retrying', due = ?, since = ? WHERE subscription_id = ? AND position ="
     " (SELECT min(position) FROM eventbus_deliveries WHERE subscription_id = ? AND order_key = ?)"
     " AND state = 'held' RETURNING position, attempts"
 )
@@ -170,7 +170,7 @@ def release_next(
 ) -> tuple[int, int] | None:
     """Make the first held delivery of a key due: its position and attempts, None if the key is free."""
     found: tuple[int, int] | None = connection.execute(
-        _RELEASE, (now, subscription_id, subscription_id, order_key)
+        _RELEASE, (now, now, subscription_id, subscription_id, order_key)
     ).fetchone()
     return found
 

@@ -23,8 +23,8 @@ _SAYING = (
 _PILE = "SELECT count(*), min(since) FROM eventbus_deliveries WHERE subscription_id = ? AND state = 'dead'"
 _IN_ORDER = " ORDER BY d.position LIMIT ?"
 _REVIVE = (
-    "UPDATE eventbus_deliveries SET attempts = 0, due = ?, state = CASE WHEN EXISTS (SELECT 1 FROM eventbus_deliveries"
-    " e WHERE e.subscription_id = ? AND e.order_key = eventbus_deliveries.order_key AND"
+    "UPDATE eventbus_deliveries SET attempts = 0, due = ?, since = ?, state = CASE WHEN EXISTS (SELECT 1 FROM"
+    " eventbus_deliveries e WHERE e.subscription_id = ? AND e.order_key = eventbus_deliveries.order_key AND"
     " e.position < eventbus_deliveries.position) THEN 'held' ELSE 'retrying' END"
     " WHERE subscription_id = ? AND position = ?"
 )
@@ -100,7 +100,7 @@ def pile(connection: sqlite3.Connection, subscription_id: int) -> tuple[int, str
 
 def revive(connection: sqlite3.Connection, subscription_id: int, position: int, now: str) -> None:
     """Make a dead letter due with all its attempts before it; behind an earlier one of its key it is held."""
-    connection.execute(_REVIVE, (now, subscription_id, subscription_id, position))
+    connection.execute(_REVIVE, (now, now, subscription_id, subscription_id, position))
 
 
 def set_payload(connection: sqlite3.Connection, subscription_id: int, position: int, payload: str) -> None:

@@ -28,6 +28,7 @@ from simulated.world import make_template, one_world
 
 ACTIONS = 50  # of one world, besides what happens on top of them, and until all is settled
 CHUNK = 50  # seeds that one process takes at once
+COLLECT = 10  # worlds after which what they leave behind is collected
 
 
 class Broken(AssertionError):
@@ -83,10 +84,12 @@ def _undisturbed() -> Iterator[Path]:
     logging.disable(logging.CRITICAL)
     collects = gc.isenabled()
     gc.disable()
+    gc.freeze()  # what is there already is not looked through each time
     try:
         with _in_memory() as folder:
             yield folder
     finally:
+        gc.unfreeze()
         logging.disable(logging.NOTSET)
         if collects:
             gc.enable()
@@ -99,9 +102,14 @@ def simulate_some(seeds: range) -> Counter[str]:
         template = make_template(folder)
         for seed in seeds:
             figures += simulate(seed, folder, template).counts
-            gc.collect()
+            _collect(seed)
     figures["seeds"] = len(seeds)
     return figures
+
+
+def _collect(seed: int) -> None:
+    if seed % COLLECT == 0:
+        gc.collect()
 
 
 def digests(seeds: range) -> list[str]:
@@ -120,7 +128,7 @@ def seeds_until_broken(seeds: range) -> Broken | None:
                 simulate(seed, folder, template)
             except Broken as broken:
                 return broken
-            gc.collect()
+            _collect(seed)
     return None
 
 
