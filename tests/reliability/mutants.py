@@ -17,7 +17,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import attrs
@@ -113,8 +113,11 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
 
 
-def run(names: list[str], say: Callable[[str], object]) -> dict[str, float]:
-    """Every mutant, or those of these names; AssertionError for the first that nothing notices. Returns figures."""
+def run(seconds: float, seed: int, say: Callable[[str], object], names: Collection[str] = ()) -> dict[str, float]:
+    """Every mutant, or those of these names; AssertionError for the first that nothing notices. Returns figures.
+
+    It takes as long as it takes, and chooses nothing at random: `seconds` and `seed` are those of every tier.
+    """
     figures: dict[str, float] = {"mutants caught": 0, "mutants of other tiers": 0}
     for mutant in MUTANTS:
         if names and mutant.name not in names:
@@ -135,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
-    for name, figure in run(args.names, print).items():
+    for name, figure in run(0.0, 0, print, args.names).items():
         print(f"{figure:>10} {name}")
 
 

@@ -26,7 +26,7 @@ import attrs
 from simulated.actions import act
 from simulated.world import make_template, one_world
 
-ACTIONS = 50  # of one world, besides what happens on top of them, and until all is settled
+ACTIONS = 36  # of one world, besides what happens on top of them, and until all is settled
 CHUNK = 50  # seeds that one process takes at once
 COLLECT = 10  # worlds after which what they leave behind is collected
 

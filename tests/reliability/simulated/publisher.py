@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _FATES = ((0, "well"),) * 20 + ((1, "well"),) * 3 + ((2, "well"), (9, "well"), (0, "drop"), (0, "death"))
 _STREAMS = ("a", "b", "c", None)
-MOST = 24  # events of one world
+MOST = 20  # events of one world
 
 
 class Publisher:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import hashlib
+import math
 import random
 import shutil
 import sqlite3
@@ -49,6 +50,7 @@ class World:
         self.kinds = [KINDS[name] for name in names]
         self.current: Process | None = None
         self.depth = 0
+        self.clock_set_at = -math.inf
         self.calm = self.mended = self.outage = False
         self.processes: list[Process] = []
         self.publisher = Publisher(self)
