@@ -26,8 +26,6 @@ from eventbus import EventBus
 REBUILDS = 0.05  # of all lives begin with a rebuild of the projection
 POWER = 0.1  # of all lives sync each commit
 
-logging.getLogger("eventbus.delivery").disabled = True  # the handlers fail on purpose; nothing else may complain
-
 
 def say(*words: object) -> None:
     """One line on standard output, whole: the processes share it."""
@@ -57,6 +55,7 @@ def live(folder: Path, slot: str, number: int) -> None:
 
 def main(folder: Path, live: Callable[[Path, str, int], object] = live) -> None:
     """Do what standard input says; at its end, whoever is left is killed."""
+    logging.getLogger("eventbus.delivery").disabled = True  # handlers fail on purpose; nothing else may complain
     processes: set[int] = set()
     for line in sys.stdin:
         match line.split():
