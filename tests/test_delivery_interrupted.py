@@ -9,8 +9,9 @@ import pytest
 from delivery_stage import Counted, Notes, accounted, only, standing_still
 
 from eventbus import Breaker, EventBus, Retry
-from eventbus.errors import LogBusy
+from eventbus.errors import LogBusy, LogIOError
 from eventbus.retry import fixed
+from eventbus.store.storage import Storage
 from eventbus.testing import FakeClock
 from eventbus.worker.circuits import Circuits
 
@@ -97,6 +98,24 @@ def test_what_is_released_is_due_though_the_clock_is_set_back_meanwhile(tmp_path
         clock.advance(7200)
         bus.dead_letters.discard(type="*", reason="void")
         clock.jump(-3600)
+        clock.advance(2)
+        bus.drain()
+        assert notes.numbers == [1, 2]
+
+
+def test_a_subscription_whose_rows_could_not_be_read_again_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, notes = FakeClock(), Notes()
+    with standing_still(tmp_path / "log.db", clock) as bus:
+        bus.subscribe("stock", Counted, handler=notes)
+        bus.publish(Counted(1))
+        bus.drain()
+        clock.jump(-3600)  # due times in the rows are later by that
+        once(monkeypatch, Storage, "_commit", LogIOError("log.db", "the disk failed.", stored="in doubt"))
+        with pytest.raises(LogIOError):
+            bus.drain()
+        bus.publish(Counted(2))
         clock.advance(2)
         bus.drain()
         assert notes.numbers == [1, 2]

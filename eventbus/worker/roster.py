@@ -134,7 +134,8 @@ class Roster:
         done = False
         try:
             with self._storage.writing(synced=False) as connection:
-                done = reload(connection, lane, self._clock.time())
+                is_read = reload(connection, lane, self._clock.time())
+            done = is_read  # only now: where the commit fails, it is paused, and has to be read again
             self._rounds.heeding.begin_anew()
         finally:
             if not done:
