@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from delivery_stage import Counted
+from process_stage import run
 
 from eventbus import EventBus, event
 
@@ -70,3 +72,21 @@ def test_a_class_that_gains_a_base_is_heard_by_whoever_listens_to_the_base(tmp_p
         bus.publish(grown(3))
         listening.drain()
     assert heard == [2, 3]
+
+
+ELSEWHERE = """
+with EventBus(path, delivery="manual", source="elsewhere") as bus:
+    bus.publish(Counted(1))
+"""
+
+
+def test_a_type_that_another_process_adds_just_before_this_one_adds_its_own_is_delivered(tmp_path: Path) -> None:
+    path, counted = tmp_path / "shop.db", list[int]()
+    with EventBus(path, delivery="manual") as bus:
+        bus.subscribe("stock", Counted, handler=lambda event: counted.append(event.number))
+        assert bus.drain() == 0
+        run(ELSEWHERE, path)
+        bus.publish(First(2))
+        bus.drain()
+        assert counted == [1]
+        assert [(e.type, e.source) for e in bus.log.read()] == [("stock.Counted", "elsewhere"), ("names.First", "shop")]

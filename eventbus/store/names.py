@@ -38,6 +38,7 @@ class NameBook:
         self.refill: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._revision = 0
+        self._types_read = self._sources_read = 0  # ids; all up to here were read: others may have added some in between
         self._types: dict[int, TypeName] = {}
         self._sources: dict[int, str] = {}
         self._source_ids: dict[str, int] = {}
@@ -50,17 +51,17 @@ class NameBook:
         if connection.in_transaction:
             return
         revision, last_type, last_source = connection.execute(_NEWEST).fetchone()
-        after = max(self._types, default=0) if revision == self._revision else 0  # 0: a class has gained a base
+        after = self._types_read if revision == self._revision else 0  # 0: a class has gained a base
         if last_type is not None and last_type > after:
             rows = connection.execute(_TYPES, (after,)).fetchall()
             with self._lock:
                 self._types = {**self._types, **{type_id: _type_name(*row) for type_id, *row in rows}}
-                self._revision = revision
+                self._revision, self._types_read = revision, rows[-1][0]
                 self._ids.clear()
-        known = max(self._sources, default=0)
-        if last_source is not None and last_source > known:
-            for source_id, name in connection.execute(_SOURCES, (known,)).fetchall():
+        if last_source is not None and last_source > self._sources_read:
+            for source_id, name in connection.execute(_SOURCES, (self._sources_read,)).fetchall():
                 self._learn_source(source_id, name)
+                self._sources_read = source_id
 
     def types(self) -> dict[int, TypeName]:
         """Every type the log is known to have, by id."""
