@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,56 @@ def test_a_subscription_whose_rows_could_not_be_read_again_goes_on(
         clock.advance(2)
         bus.drain()
         assert notes.numbers == [1, 2]
+
+
+class Waiting:
+    """In the place of the threads that run handlers: what they are to run waits until it is told to."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self.tasks: list[Callable[[], None]] = []
+        bus._attachment.engine().pump._runners._pool = self  # type: ignore[assignment]
+
+    def allow(self, most: int) -> None:
+        """There are always enough."""
+
+    def look(self, now: float) -> None:
+        """None hangs."""
+
+    def run(self, task: Callable[[], None]) -> None:
+        self.tasks.append(task)
+
+    def go(self) -> None:
+        """Run what waits."""
+        tasks, self.tasks = self.tasks, []
+        for task in tasks:
+            task()
+
+
+def test_a_retry_that_did_not_begin_before_the_clock_was_set_back_is_due_all_the_same(tmp_path: Path) -> None:
+    clock, notes = FakeClock(), Notes(only(1))
+    with standing_still(tmp_path / "log.db", clock) as bus:
+        bus.subscribe("stock", Counted, handler=notes, retry=AGAIN, concurrency=2)
+        pump, threads = bus._attachment.engine().pump, Waiting(bus)
+
+        def step_on() -> None:
+            while pump.step(here=True):
+                pass
+
+        bus.publish(Counted(1))
+        step_on()
+        threads.go()
+        step_on()
+        notes.fail = lambda event, ctx: None
+        clock.advance(10)
+        step_on()  # it is counted, and handed to a thread
+        clock.jump(-3600)
+        clock.advance(2)
+        pump.step(here=True)  # this is noticed: nothing begins before the rows are read again
+        threads.go()
+        step_on()
+        clock.advance(2)
+        step_on()
+        threads.go()
+        step_on()
+        assert notes.numbers == [1, 1]
+        assert bus.subscriptions["stock"].row.handled == 1

@@ -35,5 +35,7 @@ def reload(connection: sqlite3.Connection, lane: Lane, now: float) -> bool:
     for position in used.keys() & lane.due.keys():  # one that was counted, and was not tried, is none that ended here
         due = lane.due[position]
         lane.due[position] = attrs.evolve(due, attempts=min(due.attempts, used[position]))
+    for position, due in lane.trying.items():  # taken when it was due: so it is if it comes back untried, by any clock
+        lane.trying[position] = attrs.evolve(due, when=min(due.when, now))
     lane.ready = deque(item for item in lane.ready if item.position > lane.cursor and item.position not in lane.apart)
     return True
