@@ -15,13 +15,19 @@ import pytest
 from hypothesis import Phase, settings
 
 from eventbus.errors import LogError
-from eventbus.store import append, connection, deliveries, guest, storage, subscriptions
+from eventbus.store import append, connection, deliveries, guest, names, storage, subscriptions
 from eventbus.store.anchor import Anchor
 from eventbus.store.storage import Storage
-from eventbus.worker import adopting, lane, pump, recording, rounds, transactional
+from eventbus.worker import adopting, lane, pump, recording, roster, rounds, transactional
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 PATCHES: dict[str, Patch] = {}
+
+
+def reworded(statement: str, before: str, after: str) -> str:
+    """A statement with some words replaced, which have to be there: a mutant that changes nothing is none."""
+    assert before in statement, f"{before!r} is not in {statement!r}"
+    return statement.replace(before, after)
 
 
 def mutant(name: str) -> Callable[[Patch], Patch]:
@@ -78,7 +84,7 @@ def _plain_begin(monkeypatch: pytest.MonkeyPatch) -> None:
 @mutant("no unique key")
 def _no_unique_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(append._Plan, "_of_key", lambda self, draft, key: None)
-    monkeypatch.setattr(append, "_ADD_KEY", append._ADD_KEY.replace("INSERT", "INSERT OR REPLACE"))
+    monkeypatch.setattr(append, "_ADD_KEY", reworded(append._ADD_KEY, "INSERT", "INSERT OR REPLACE"))
 
 
 @mutant("another content under a key is a duplicate")
@@ -136,6 +142,7 @@ def _cheap_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 @mutant("no sync of the -wal before it is moved")
 def _unsynced_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection that moves it, and every one that does not choose for itself."""
+    assert "PRAGMA synchronous = FULL" in connection._SETTINGS
     unsynced = tuple(each.replace("synchronous = FULL", "synchronous = OFF") for each in connection._SETTINGS)
     monkeypatch.setattr(connection, "_SETTINGS", unsynced)
 
@@ -178,7 +185,7 @@ def _second_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @mutant("no epoch check")
 def _no_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscriptions, "_ADVANCE", subscriptions._ADVANCE.replace("epoch = ?", "? IS NOT NULL"))
+    monkeypatch.setattr(subscriptions, "_ADVANCE", reworded(subscriptions._ADVANCE, "epoch = ?", "? IS NOT NULL"))
 
 
 @mutant("park outside the transaction")
@@ -186,13 +193,12 @@ def _park_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     later: list[tuple[int, Any]] = []
     real = rounds.Rounds._write
 
-    def write(self: rounds.Rounds, *lanes: Any) -> Any:
+    def write(self: rounds.Rounds, *how: Any) -> None:
         later.clear()
-        written = real(self, *lanes)
+        real(self, *how)
         with self._storage.writing(synced=False) as connection:
             for row_id, row in later:
                 deliveries.park(connection, row_id, row)
-        return written
 
     park = _Instead(deliveries, {"park": lambda connection, row_id, row: later.append((row_id, row))})
     monkeypatch.setattr(recording, "deliveries", park)
@@ -201,15 +207,15 @@ def _park_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @mutant("a crash is not counted")
 def _not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    statement = deliveries._COUNT_ATTEMPT.replace("attempts = attempts + 1", "attempts = attempts")
-    statement = statement.replace("RETURNING attempts,", "RETURNING attempts + 1,")
+    statement = reworded(deliveries._COUNT_ATTEMPT, "attempts = attempts + 1", "attempts = attempts")
+    statement = reworded(statement, "RETURNING attempts,", "RETURNING attempts + 1,")
     monkeypatch.setattr(deliveries, "_COUNT_ATTEMPT", statement)
 
 
 @mutant("the claim is not looked at")
 def _no_claim(monkeypatch: pytest.MonkeyPatch) -> None:
-    def take_over(connection: Any, row_id: int, owner: str) -> Any:
-        found = subscriptions.take_over(connection, row_id, owner)
+    def take_over(*where: Any, **how: Any) -> Any:
+        found = subscriptions.take_over(*where, **how)
         return found and (found[0], found[1], found[1])
 
     monkeypatch.setattr(adopting, "subscriptions", _Instead(subscriptions, {"take_over": take_over}))
@@ -231,7 +237,7 @@ def _not_released(monkeypatch: pytest.MonkeyPatch) -> None:
 @mutant("held is released too early")
 def _released_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last of a key, instead of the first."""
-    monkeypatch.setattr(deliveries, "_RELEASE", deliveries._RELEASE.replace("min(position)", "max(position)"))
+    monkeypatch.setattr(deliveries, "_RELEASE", reworded(deliveries._RELEASE, "min(position)", "max(position)"))
 
 
 @mutant("a failure blocks nobody")
@@ -242,28 +248,60 @@ def _blocks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 @mutant("what is held is handed out")
 def _hands_out_held(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever takes over takes what is held for what is due."""
-    monkeypatch.setattr(deliveries, "_RUNNABLE", deliveries._RUNNABLE.replace("'waiting')", "'waiting', 'held')"))
+    monkeypatch.setattr(deliveries, "_RUNNABLE", reworded(deliveries._RUNNABLE, "'waiting')", "'waiting', 'held')"))
 
 
 @mutant("an outcome in doubt is recorded again")
 def _recorded_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounds.Rounds, "_doubt", lambda self, lanes, error: None)
+    monkeypatch.setattr(rounds, "was_stored", lambda connection, lane, effects: False)
+
+
+@mutant("an outcome in doubt is taken for stored")
+def _taken_for_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "was_stored", lambda connection, lane, effects: True)
+
+
+@mutant("rows are read again only if that commits at once")
+def _read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lane stays paused where it does not."""
+    real = roster.Roster._read_again
+
+    def read_again(self: roster.Roster, row_id: int, lane: Any) -> bool:
+        try:
+            return real(self, row_id, lane)
+        except LogError:
+            self._reload.pop(row_id, None)
+            raise
+
+    monkeypatch.setattr(roster.Roster, "_read_again", read_again)
+
+
+@mutant("types are read from the last known on")
+def _types_from_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where that one was added here, and others may have added some before it."""
+    real = names.NameBook.refresh
+
+    def refresh(self: names.NameBook, connection: sqlite3.Connection) -> None:
+        self._types_read = max(self._types, default=0)
+        real(self, connection)
+
+    monkeypatch.setattr(names.NameBook, "refresh", refresh)
 
 
 @mutant("an error of the log's is swallowed, and the outcomes with it")
 def _swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
     real = rounds.Rounds._write
 
-    def write(self: rounds.Rounds, lanes: Sequence[Any], lazy: Sequence[Any]) -> Any:
+    def write(self: rounds.Rounds, lanes: Sequence[Any], lazy: Sequence[Any], written: list[Any]) -> None:
         try:
-            return real(self, lanes, lazy)
+            real(self, lanes, lazy, written)  # type: ignore[arg-type]
         except LogError:
             for each in lanes:
                 each.scanned = max([each.scanned, *(item.position for item, _ in each.pending)])
                 for item, _ in each.pending:
                     each.settle(item, None, 0.0)
                 each.pending.clear()
-            return []
+            written.clear()
 
     monkeypatch.setattr(rounds.Rounds, "_write", write)
 

@@ -32,7 +32,14 @@ COLLECT = 10  # worlds after which what they leave behind is collected
 
 
 class Broken(AssertionError):
-    """A seed in which something that is promised did not hold."""
+    """A seed in which something that is promised did not hold, or which met an error of its own: see `__cause__`."""
+
+    def __init__(self, seed: int, said: str) -> None:
+        super().__init__(said)
+        self.seed = seed
+
+    def __reduce__(self) -> tuple[type[Broken], tuple[int, str]]:  # as one process hands it to another
+        return type(self), (self.seed, str(self))
 
 
 @attrs.frozen
@@ -65,7 +72,8 @@ def simulate(seed: int, folder: Path, template: Path) -> Outcome:
                     act(world)
                 world.settle()
             except Exception as error:
-                raise Broken(f"seed {seed}: {error}\n" + "\n".join(world.trace[-40:])) from error
+                said = f"seed {seed}: {error!r}" if not isinstance(error, AssertionError) else f"seed {seed}: {error}"
+                raise Broken(seed, said + "\n" + "\n".join(world.trace[-40:])) from error
             for stand in world.judge.stands.values():
                 world.say(stand.kind.name, stand.cursor, stand.epoch, stand.handled, sorted(stand.completed))
             world.say(sorted(world.judge.ids.items()))
