@@ -42,7 +42,7 @@ class Budget:
     """At most `amount` of what the tier counts, and no more than begins within `seconds`; None is no limit."""
 
     def __init__(self, amount: int | None = None, seconds: float | None = None) -> None:
-        self.amount = amount
+        self.amount, self.seconds = amount, seconds
         self._until = math.inf if seconds is None else time.monotonic() + seconds
 
     def left(self, done: int) -> int | None:

@@ -1,18 +1,17 @@
 """A history of several processes that are killed at random, recorded and checked: see history.py.
 
-python tests/reliability/chronicle.py --seconds 60 [--seed SEED]
+    python tests/reliability/chronicle.py --kills 100 [--seed SEED] [--folder FOLDER] [--json]
+
+prints figures, and the seed that repeats the schedule.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
-import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
+from asked import rage_as_asked
 from chroniclers import Told, followed, publishes, reads
 from fleet import Fleet
 from history import check
@@ -23,14 +22,13 @@ PROCESSES = 3
 LONGEST = 600.0  # seconds for what the last processes left undone
 
 
-def record(folder: Path, seconds: float, seed: int) -> dict[str, float]:
+def record(folder: Path, kills: int, seed: int) -> dict[str, float]:
     """Have processes make a history, and kill them meanwhile; then have all of it delivered. Returns figures."""
     chance = random.Random(seed)
     with EventBus(folder / "events.db", durability="process", delivery="manual") as bus:
         assert bus.log.head == 0
     with Fleet(folder, PROCESSES, "chroniclers.py") as fleet:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while fleet.kills < kills:
             slot = chance.randrange(PROCESSES)
             if chance.random() < 0.9:
                 fleet.wait_until_up(slot)
@@ -70,25 +68,10 @@ def judge(folder: Path) -> dict[str, float]:
     }
 
 
-def run(seconds: float, seed: int, say: Callable[[str], object]) -> dict[str, float]:
-    """Record a history for so long and check it; returns figures."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        figures = record(folder, seconds, seed)
-        say("recorded; now it is checked")
-        return {**figures, **judge(folder)}
-
-
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    args = parser.parse_args()
-    print(f"--seconds {args.seconds:g} --seed {args.seed}", flush=True)
-    for name, figure in run(args.seconds, args.seed, print).items():
-        print(f"{figure:>10} {name}")
+def chronicle(folder: Path, kills: int, seed: int) -> dict[str, float]:
+    """Record a history over so many kills and check it; returns figures."""
+    return {**record(folder, kills, seed), **judge(folder)}
 
 
 if __name__ == "__main__":
-    main()
+    rage_as_asked(__doc__, chronicle)

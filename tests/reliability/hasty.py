@@ -48,6 +48,12 @@ def sync_like_a_cursor(told: Told) -> None:
     Storage._set_sync = lambda storage, synced: set_sync(storage, False)  # type: ignore[method-assign]
 
 
+def unsynced_checkpoint(told: Told) -> None:
+    """What is in the -wal is moved into the file, and nothing waits for the disk."""
+    settings = [setting.replace("synchronous = FULL", "synchronous = OFF") for setting in connection._SETTINGS]
+    connection._SETTINGS = tuple(settings)  # type: ignore[assignment]
+
+
 def acknowledge_on_error(told: Told) -> None:
     """A commit that fails is taken for one that has not."""
     commit = Storage._commit

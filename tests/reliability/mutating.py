@@ -15,7 +15,7 @@ import pytest
 from hypothesis import Phase, settings
 
 from eventbus.errors import LogError
-from eventbus.store import append, connection, deliveries, guest, names, storage, subscriptions
+from eventbus.store import append, deliveries, guest, names, storage, subscriptions
 from eventbus.store.anchor import Anchor
 from eventbus.store.storage import Storage
 from eventbus.worker import adopting, lane, pump, recording, roster, rounds, transactional
@@ -119,37 +119,6 @@ def _keeps_events(monkeypatch: pytest.MonkeyPatch) -> None:
 @mutant("no inode check")
 def _no_inode_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Anchor, "check", lambda self, stored="": None)
-
-
-# -- what is synced ------------------------------------------------------------------------------------
-def _pragma(monkeypatch: pytest.MonkeyPatch, full: str) -> None:
-    def set_sync(self: Storage, synced: bool) -> None:
-        self._writer.execute(f"PRAGMA synchronous = {full if synced else 'NORMAL'}")
-
-    monkeypatch.setattr(Storage, "_set_sync", set_sync)
-
-
-@mutant("sync off")
-def _sync_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    _pragma(monkeypatch, "OFF")
-
-
-@mutant("a cheap commit of an appended event")
-def _cheap_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    _pragma(monkeypatch, "NORMAL")
-
-
-@mutant("no sync of the -wal before it is moved")
-def _unsynced_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection that moves it, and every one that does not choose for itself."""
-    assert "PRAGMA synchronous = FULL" in connection._SETTINGS
-    unsynced = tuple(each.replace("synchronous = FULL", "synchronous = OFF") for each in connection._SETTINGS)
-    monkeypatch.setattr(connection, "_SETTINGS", unsynced)
-
-
-@mutant("an I/O error in a sync is not told")
-def _sync_error_untold(monkeypatch: pytest.MonkeyPatch) -> None:
-    _acknowledge_on_error(monkeypatch)
 
 
 # -- delivery ------------------------------------------------------------------------------------------

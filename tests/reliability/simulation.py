@@ -1,25 +1,22 @@
 """Delivery under a seeded scheduler, in virtual time: any seed repeats exactly.
 
-python tests/reliability/simulation.py --seeds 2000 [--from 0] [--processes 2]
-python tests/reliability/simulation.py --seed 17          # one of them, step by step
+python tests/reliability/simulation.py --seed 17                 # one of them, step by step
+python tests/reliability/simulation.py --from 0 --seeds 125      # several, and their figures as JSON
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import json
 import logging
 import os
 import random
 import shutil
-import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 
 import attrs
@@ -27,7 +24,7 @@ from simulated.actions import act
 from simulated.world import make_template, one_world
 
 ACTIONS = 36  # of one world, besides what happens on top of them, and until all is settled
-CHUNK = 50  # seeds that one process takes at once
+LAST = 40  # lines of what happened, in the message of an error
 COLLECT = 10  # worlds after which what they leave behind is collected
 
 
@@ -37,9 +34,6 @@ class Broken(AssertionError):
     def __init__(self, seed: int, said: str) -> None:
         super().__init__(said)
         self.seed = seed
-
-    def __reduce__(self) -> tuple[type[Broken], tuple[int, str]]:  # as one process hands it to another
-        return type(self), (self.seed, str(self))
 
 
 @attrs.frozen
@@ -73,7 +67,7 @@ def simulate(seed: int, folder: Path, template: Path) -> Outcome:
                 world.settle()
             except Exception as error:
                 said = f"seed {seed}: {error!r}" if not isinstance(error, AssertionError) else f"seed {seed}: {error}"
-                raise Broken(seed, said + "\n" + "\n".join(world.trace[-40:])) from error
+                raise Broken(seed, said + "\n" + "\n".join(world.trace[-LAST:])) from error
             for stand in world.judge.stands.values():
                 world.say(stand.kind.name, stand.cursor, stand.epoch, stand.handled, sorted(stand.completed))
             world.say(sorted(world.judge.ids.items()))
@@ -140,36 +134,20 @@ def seeds_until_broken(seeds: range) -> Broken | None:
     return None
 
 
-def run(seeds: int, first: int, say: Callable[[str], object], processes: int | None = None) -> dict[str, float]:
-    """So many seeds from `first` on, on as many processes as there are processors; returns figures."""
-    began = time.monotonic()
-    figures: Counter[str] = Counter()
-    chunks = [range(start, min(start + CHUNK, first + seeds)) for start in range(first, first + seeds, CHUNK)]
-    with ProcessPoolExecutor(processes or os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        for number, found in enumerate(pool.map(simulate_some, chunks), 1):
-            figures += found
-            if number % 40 == 0:
-                say(f"{number * CHUNK} of {seeds} seeds")
-    seconds = time.monotonic() - began
-    return {**figures, "seconds": round(seconds, 1)}
-
-
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=2000)
-    parser.add_argument("--from", dest="first", type=int, default=0)
-    parser.add_argument("--processes", type=int)
     parser.add_argument("--seed", type=int, help="this one only, with all that happens in it")
+    parser.add_argument("--from", dest="first", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=125)
     args = parser.parse_args()
-    if args.seed is not None:
-        with _in_memory() as folder:
-            outcome = simulate(args.seed, folder, make_template(folder))
-        print(*outcome.trace, outcome.digest, sep="\n")
+    if args.seed is None:
+        print(json.dumps(simulate_some(range(args.first, args.first + args.seeds))))
         return
-    for name, figure in run(args.seeds, args.first, print, args.processes).items():
-        print(f"{figure:>10} {name}")
+    with _undisturbed() as folder:
+        outcome = simulate(args.seed, folder, make_template(folder))
+    print(*outcome.trace, outcome.digest, sep="\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

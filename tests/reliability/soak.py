@@ -1,13 +1,10 @@
 """A long run at a steady pace, with kills, clocks that are set and backups: what must not grow does not grow.
 
-    python tests/reliability/soak.py --seconds 1200 [--seed SEED] [--rate 200]
-
 The first of three processes lives from the beginning to the end, and is what memory and descriptors are measured in.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import tempfile
@@ -144,19 +141,3 @@ def run(seconds: float, seed: int, say: Callable[[str], object], rate: float = R
         figures = work(folder, seconds, seed, rate, watch)
         say("worked; now it is checked")
         return {**figures, **judge(folder, watch)}
-
-
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=1200.0)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--rate", type=float, default=RATE, help="events per second")
-    args = parser.parse_args()
-    print(f"--seconds {args.seconds:g} --seed {args.seed} --rate {args.rate:g}", flush=True)
-    for name, figure in run(args.seconds, args.seed, print, args.rate).items():
-        print(f"{figure:>10} {name}")
-
-
-if __name__ == "__main__":
-    main()

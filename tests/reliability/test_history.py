@@ -1,20 +1,17 @@
 """What clients saw of a log that several killed processes share, against the log; and proof that the checks are awake.
 
-The long one: python tests/reliability/chronicle.py --seconds 600. EVENTBUS_SEED repeats a schedule that failed.
+The long one: python -m tests.reliability --tier history --long. EVENTBUS_SEED repeats a schedule that failed.
 """
 
 from __future__ import annotations
 
-import os
-import random
 from collections.abc import Callable
 
 import pytest
 from attrs import evolve
-from chronicle import run
 from history import Entry, Publish, Read, check
-
-SECONDS = 10.0
+from short import run_short
+from tiers.history import SHORT
 
 LOG: list[Entry] = [(1, "id-a", "a"), (2, "id-b", "b"), (4, "id-c", "c"), (5, "id-d", "d"), (6, "id-e", "e")]
 CALLS = [
@@ -81,10 +78,7 @@ def test_what_is_wrong_with_a_history_is_found(wrong: str) -> None:
 
 
 def test_what_clients_saw_while_processes_were_killed_is_a_history_the_log_may_have() -> None:
-    seed = int(os.environ.get("EVENTBUS_SEED") or random.randrange(1 << 32))
-    print(f"python tests/reliability/chronicle.py --seconds {SECONDS:g} --seed {seed}")
-    figures = run(SECONDS, seed, print)
-    print(figures)
-    assert figures["publishes acknowledged"] > 100
-    assert figures["kills"] > 3
-    assert figures["refused"] > 0
+    figures = run_short("history")
+    assert int(figures["kills"]) >= SHORT
+    assert int(figures["publishes acknowledged"]) > 10 * SHORT
+    assert int(figures["refused"]) > 0

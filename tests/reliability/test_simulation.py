@@ -1,32 +1,40 @@
-"""Delivery under a seeded scheduler, and proof that any seed repeats exactly.
+"""2,000 seeds of delivery under a seeded scheduler, and proof that any seed repeats exactly.
 
-More of them: python tests/reliability/simulation.py --seeds 200000. With --seed N it says all that happens in one.
+The long one: python -m tests.reliability --tier simulation --long. EVENTBUS_SEED repeats a run that failed.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
 
-from simulation import digests, run
+from short import run_short
+from simulation import digests
+from tiers.simulation import SHORT
 
-SEEDS = 2000
 REPEATED = range(40, 52)
+MET = (
+    "all killed",
+    "busy",
+    "clock set",
+    "closes",
+    "commit failed after",
+    "commit failed before",
+    "hangs",
+    "kills at a statement",
+    "kills",
+    "leases stolen",
+    "wake-ups lost",
+)
 
 
 def test_whatever_happens_in_whichever_order_each_promise_of_delivery_holds() -> None:
-    first = int(os.environ.get("EVENTBUS_SEED") or random.randrange(1 << 30))
-    print(f"python tests/reliability/simulation.py --seeds {SEEDS} --from {first}")
-    figures = run(SEEDS, first, print)
-    print(figures)
-    met = ("kills", "kills at a statement", "all killed", "closes", "leases stolen", "wake-ups lost", "hangs", "busy")
-    faults = ("commit failed before", "commit failed after", "clock set", *met)
-    assert [what for what in faults if figures[what] < SEEDS / 20] == []
-    assert figures["seeds"] == SEEDS
-    assert figures["deliveries"] > 10 * SEEDS
+    figures = run_short("simulation")
+    assert [what for what in MET if int(figures[what]) < SHORT / 20] == []
+    assert figures["seeds"] == SHORT
+    assert int(figures["deliveries"]) > 10 * SHORT
 
 
 def test_a_seed_repeats_exactly_here_and_in_another_process() -> None:

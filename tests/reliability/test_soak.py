@@ -1,22 +1,18 @@
-"""A short soak, and proof that growth would be noticed; the long one: tests/reliability/soak.py --seconds 1200."""
+"""A short soak, and proof that growth would be noticed.
+
+The long one: python -m tests.reliability --tier soak --long. EVENTBUS_SEED repeats a schedule that failed.
+"""
 
 from __future__ import annotations
 
-import os
-import random
-
 import pytest
-from soak import RATE, grew, run
-
-SECONDS = 8.0
+from short import run_short
+from soak import RATE, grew
 
 
 def test_a_short_soak_loses_and_doubles_nothing() -> None:
-    seed = int(os.environ.get("EVENTBUS_SEED") or random.randrange(1 << 32))
-    print(f"python tests/reliability/soak.py --seconds {SECONDS:g} --seed {seed}")
-    figures = run(SECONDS, seed, print)
-    print(figures)
-    assert figures["acknowledged"] > RATE
+    figures = run_short("soak")
+    assert float(figures["acknowledged"]) > RATE
 
 
 @pytest.mark.parametrize(
