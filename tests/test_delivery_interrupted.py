@@ -19,12 +19,14 @@ from eventbus.worker.circuits import Circuits
 AGAIN = Retry(attempts=5, backoff=fixed(10))
 
 
-def once(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, error: Exception) -> None:
-    """Have a method fail the next time."""
+def once(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, error: Exception, *, after: bool = False) -> None:
+    """Have a method fail the next time, before it does its work or after it."""
     real = getattr(owner, name)
 
     def fails(*arguments: Any, **named: Any) -> Any:
         monkeypatch.setattr(owner, name, real)
+        if after:
+            real(*arguments, **named)
         raise error
 
     monkeypatch.setattr(owner, name, fails)
@@ -172,4 +174,29 @@ def test_a_retry_that_did_not_begin_before_the_clock_was_set_back_is_due_all_the
         threads.go()
         step_on()
         assert notes.numbers == [1, 1]
+        assert bus.subscriptions["stock"].row.handled == 1
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_dead_letter_that_is_discarded_while_its_commit_is_in_doubt_stays_discarded(
+    attempts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, notes = FakeClock(), Notes(only(1))
+    with standing_still(tmp_path / "log.db", clock) as bus:
+        bus.subscribe("stock", Counted, handler=notes, retry=Retry(attempts=attempts, backoff=fixed(10)))
+        bus.publish_many([Counted(1), Counted(2)], stream="shelf")
+        pump = bus._attachment.engine().pump
+        if attempts > 1:
+            bus.drain()
+            clock.advance(10)
+        while len(notes.events) < attempts:
+            pump.step(here=True)
+        doubt = LogIOError("log.db", "the disk failed.", stored="in doubt")
+        once(monkeypatch, Storage, "_commit", doubt, after=True)
+        with pytest.raises(LogIOError):
+            pump.step(here=True)
+        bus.dead_letters.discard(1, subscription="stock", reason="void")
+        bus.drain()
+        assert bus.dead_letters.list() == []
+        assert notes.numbers == [1] * attempts + [2]
         assert bus.subscriptions["stock"].row.handled == 1

@@ -38,7 +38,7 @@ class NameBook:
         self.refill: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._revision = 0
-        self._types_read = self._sources_read = 0  # ids; all up to here were read: others may have added some in between
+        self._types_read = self._sources_read = 0  # ids: all up to these were read, also those of others
         self._types: dict[int, TypeName] = {}
         self._sources: dict[int, str] = {}
         self._source_ids: dict[str, int] = {}

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from eventbus.delivery import Left
 from eventbus.errors import EventBusError
 from eventbus.store import deliveries, subscriptions
+from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.worker.lane import Lane
 from eventbus.worker.recording import Effect
 
@@ -29,20 +30,22 @@ def was_stored(connection: sqlite3.Connection, lane: Lane, effects: Sequence[Eff
     mine = [effect for effect in effects if not effect.already_recorded]
     done = next((effect for effect in mine if effect.moves and effect.row is None), None)
     if done is not None:
-        position = done.item.position
-        is_passed = position <= row.cursor or position in row.ahead
-        return is_passed and deliveries.one(connection, row.id, position) is None
+        return _is_passed(row, done) and deliveries.one(connection, row.id, done.item.position) is None
     new = next((effect for effect in mine if effect.row is not None and effect.new), None)
-    if new is not None:
-        return deliveries.one(connection, row.id, new.item.position) is not None
+    if new is not None:  # its row may be gone again: a person has discarded it
+        return _is_passed(row, new) or deliveries.one(connection, row.id, new.item.position) is not None
     return any(_is_as_written(connection, row.id, effect) for effect in mine)
 
 
+def _is_passed(row: SubscriptionRow, effect: Effect) -> bool:
+    return effect.item.position <= row.cursor or effect.item.position in row.ahead
+
+
 def _is_as_written(connection: sqlite3.Connection, row_id: int, effect: Effect) -> bool:
-    """True if the row of what had one before says what was to be written."""
+    """True if the row of what had one before says what was to be written, or somebody has settled it since."""
     found = deliveries.one(connection, row_id, effect.item.position)
     if found is None:
-        return False
+        return True
     if effect.row is None:
         return isinstance(effect.outcome, Left) and effect.item.parked and found.attempts < effect.item.attempt
     wrote = effect.row
