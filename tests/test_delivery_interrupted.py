@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +202,22 @@ def test_a_dead_letter_that_is_discarded_while_its_commit_is_in_doubt_stays_disc
         assert bus.dead_letters.list() == []
         assert notes.numbers == [1] * attempts + [2]
         assert bus.subscriptions["stock"].row.handled == 1
+
+
+def test_a_subscription_in_log_order_goes_on_where_another_process_settled_what_was_due_here(
+    tmp_path: Path,
+) -> None:
+    clock, notes, path = FakeClock(), Notes(only(1)), tmp_path / "log.db"
+    with standing_still(path, clock) as bus:
+        bus.subscribe("stock", Counted, handler=notes, retry=AGAIN, order_by="log")
+        bus.publish_many([Counted(1), Counted(2)])
+        bus.drain()
+        with closing(sqlite3.connect(path)) as elsewhere, elsewhere:
+            elsewhere.execute("DELETE FROM eventbus_deliveries")
+            elsewhere.execute("UPDATE eventbus_subscriptions SET cursor = 1, handled = 1, epoch = epoch + 1")
+        clock.advance(10)
+        bus.drain()
+        clock.advance(2)
+        bus.drain()
+        assert notes.numbers == [1, 2]
+        assert bus.subscriptions["stock"].row.handled == 2

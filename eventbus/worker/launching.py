@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import attrs
+
 from eventbus.breaker import Admits
 from eventbus.clock import Clock, from_iso, iso
 from eventbus.delivery import Failed, Item, NotMeant
@@ -16,6 +18,8 @@ from eventbus.worker.job import Job
 from eventbus.worker.lane import BATCH, Lane
 from eventbus.worker.passing import is_passed, pass_over
 from eventbus.worker.runners import Runners
+
+UNKNOWN = -1  # changes of a subscription: other than what its row says, so that it is looked at
 
 
 class Launcher:
@@ -99,8 +103,9 @@ class Launcher:
             ]
         jobs: list[Job] = []
         for (lane, position, item), count in zip(found, counts, strict=True):
-            if item is None or count is None:  # somebody settled it, or has taken the subscription over
+            if item is None or count is None:  # settled or taken over by somebody: the rows are to be read again
                 lane.trying.pop(position, None)
+                lane.row = attrs.evolve(lane.row, changes=UNKNOWN)
             else:
                 item.attempt, item.tries = count
                 jobs.append(Job(lane, [item]))
