@@ -20,6 +20,7 @@ import attrs
 from eventbus.store.connection import open_uri
 from eventbus.store.holders import is_live
 from eventbus.store.location import Location
+from eventbus.store.patience import Patience
 
 _WAL_HEADER = 32  # bytes; a -wal no longer than this has nothing in it
 _WITHOUT_LOCKS = "win32-none" if os.name == "nt" else "unix-none"
@@ -35,9 +36,10 @@ _pinning: weakref.WeakSet[Look] = weakref.WeakSet()
 
 
 class Look(sqlite3.Connection):
-    """A connection that changes nothing."""
+    """A connection that changes nothing; `patience` is how long it may take to answer."""
 
     location: Location
+    patience: Patience
 
     def close(self) -> None:
         """Stop looking."""
@@ -112,7 +114,8 @@ def open_alone(location: Location) -> Look:
 
 def _open(location: Location, uri: str, *first: str) -> Look:
     look = open_uri(Look, location, uri, (*first, *_LOOK_ONLY))
-    look.location = location
+    look.location, look.patience = location, Patience()
+    look.patience.guard(look)
     return look
 
 

@@ -16,10 +16,10 @@ from eventbus.errors import LogBusy, LogCorrupt, LogError, LogIOError, LogOnNetw
 from eventbus.store import checkpoint, disk
 from eventbus.store.connection import connect
 from eventbus.store.location import Location
-from eventbus.store.looking import Shape, keeps_from_writing, open_alone, open_to_look
+from eventbus.store.looking import Look, Shape, keeps_from_writing, open_alone, open_to_look
 from eventbus.store.migrations import bring_up
 from eventbus.store.mounts import network_type
-from eventbus.store.recognise import Contents, LogIdentity, read_identity, recognise
+from eventbus.store.recognise import Contents, LogIdentity, read_identity, recognise, refuse_triggers
 from eventbus.store.schema import APPLICATION_ID, SCHEMA_VERSION
 from eventbus.store.trouble import is_busy, translate, translate_os, until_free
 
@@ -55,12 +55,22 @@ def open_log(location: Location, *, adopt: bool, clock: Clock) -> sqlite3.Connec
     return connection
 
 
-def look(path: str | os.PathLike[str]) -> sqlite3.Connection:
+def look(path: str | os.PathLike[str]) -> Look:
     """A read-only connection to a log that leaves no trace, for programs that show it.
 
     One opened while nobody else had the file open does not see what is written later: compare
     `looking.Shape.of(path)` and look again. Raises LogError.
     """
+    return _looked(_found(path)[0], adopt=False, clock=SystemClock(), to_write=False)
+
+
+def peek(path: str | os.PathLike[str]) -> Look:
+    """`look`, at anything that SQLite reads there: for those who examine what may be damaged, old, or no log at all."""
+    return open_to_look(*_found(path))
+
+
+def _found(path: str | os.PathLike[str]) -> tuple[Location, Shape]:
+    """Where a file is that can be looked at."""
     location = Location.of(path)
     if location.path is not None:
         _refuse_by_kind(location.path)
@@ -69,7 +79,7 @@ def look(path: str | os.PathLike[str]) -> sqlite3.Connection:
     shape = Shape.of(location.path)
     if not shape.size and not shape.has_frames:
         raise NotAnEventLog(location.path, "the file is empty.")
-    return _looked(location, adopt=False, clock=SystemClock(), to_write=False)
+    return location, shape
 
 
 def _refuse_by_content(location: Location, *, adopt: bool, clock: Clock) -> None:
@@ -84,7 +94,7 @@ def _refuse_by_content(location: Location, *, adopt: bool, clock: Clock) -> None
         )
 
 
-def _looked(location: Location, *, adopt: bool, clock: Clock, to_write: bool) -> sqlite3.Connection:
+def _looked(location: Location, *, adopt: bool, clock: Clock, to_write: bool) -> Look:
     """A connection that leaves no trace, to what has been recognised; waits while another process makes it."""
     path = location.name
     deadline = Deadline(clock, _BUSY_SECONDS)
@@ -117,7 +127,10 @@ def _recognised(
     if shape.size == 1:  # for SQLite that is an empty file
         raise NotAnEventLog(location.name, "this is not a SQLite database.")
     try:
-        return recognise(connection, location.name, adopt=adopt)
+        found = recognise(connection, location.name, adopt=adopt)
+        if to_write:
+            refuse_triggers(connection, location.name)
+        return found
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) != _SQLITE_READONLY_ROLLBACK:
             raise

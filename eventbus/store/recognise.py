@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Mapping, Set
 
 import attrs
 
 from eventbus.errors import LogCorrupt, LogTooNew, NotAnEventLog
 from eventbus.store.schema import APPLICATION_ID, DDL, OUTBOX, SCHEMA_VERSION
 
-_OURS = frozenset(re.findall(r"CREATE (?:TABLE|UNIQUE INDEX|INDEX) (?:IF NOT EXISTS )?(\w+)", DDL))
+_KINDS = {
+    name: kind.lower()
+    for kind, name in re.findall(r"CREATE (?:UNIQUE )?(TABLE|INDEX|VIEW) (?:IF NOT EXISTS )?(\w+)", DDL)
+}
+_OURS = frozenset(name for name, kind in _KINDS.items() if kind != "view")
 _ELSEWHERE = frozenset({OUTBOX})  # other applications' databases may have it, too
 _ASK_FOR_WAL = "Ask for the file of the same name ending in -wal and put it beside this one; nothing was changed."
 _ADOPT = "Choose another file, or open it with adopt=True to keep a log beside the rest; nothing was changed."
 _RESTORE = "Restore a backup; nothing was changed."
+
+# A column that is computed (hidden is 2 or 3) is not a table's of ours, and may cost anything to read.
+_COMPUTED = (
+    "SELECT m.name FROM sqlite_master m JOIN pragma_table_xinfo(m.name) x WHERE m.type = 'table'"
+    " AND m.name LIKE 'eventbus^_%' ESCAPE '^' AND x.hidden <> 0"
+)
+_TRIGGERS = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger' AND tbl_name LIKE 'eventbus^_%' ESCAPE '^'"
 
 
 @attrs.frozen
@@ -32,14 +44,19 @@ class Contents:
 
     pages: int
     application_id: int
-    names: frozenset[str]
+    kinds: Mapping[str, str]  # by name: table, index, view, trigger
 
     @classmethod
     def of(cls, connection: sqlite3.Connection) -> Contents:
         """Raises sqlite3.Error, busy too."""
-        names = frozenset(name for (name,) in connection.execute("SELECT name FROM sqlite_master"))
+        kinds = dict(connection.execute("SELECT name, type FROM sqlite_master").fetchall())
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
-        return cls(pages, cls.application_id_of(connection), names)
+        return cls(pages, cls.application_id_of(connection), kinds)
+
+    @property
+    def names(self) -> Set[str]:
+        """What there is, of whatever kind."""
+        return self.kinds.keys()
 
     @staticmethod
     def application_id_of(connection: sqlite3.Connection) -> int:
@@ -65,6 +82,7 @@ def recognise(
     """
     contents = Contents.of(connection)
     if "eventbus_log" in contents.names:
+        _refuse_disguised(connection, path, contents)
         return _identity(connection, path, contents.names)
     if ours := contents.names & _OURS - _ELSEWHERE:
         some = ", ".join(sorted(ours)[:3])
@@ -88,7 +106,35 @@ def read_identity(connection: sqlite3.Connection) -> LogIdentity:
     return LogIdentity(*row)
 
 
-def _identity(connection: sqlite3.Connection, path: str, names: frozenset[str]) -> LogIdentity:
+def refuse_triggers(connection: sqlite3.Connection, path: str) -> None:
+    """Raise LogCorrupt if something would run within the bus's own transactions, behind its back."""
+    found = triggers(connection)
+    if found:
+        some = ", ".join(f"{name} on {table}" for name, table in found[:3])
+        raise LogCorrupt(
+            path,
+            f"it has triggers on tables of the log: {some}.",
+            hint="Drop them; an app's triggers belong on its own tables. Nothing was changed.",
+        )
+
+
+def triggers(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """The triggers on our tables, each with its table; none of them is ours. Raises sqlite3.Error."""
+    return connection.execute(_TRIGGERS).fetchall()
+
+
+def _refuse_disguised(connection: sqlite3.Connection, path: str, contents: Contents) -> None:
+    """What has a name of ours and is something else may do anything when it is read."""
+    for name, kind in _KINDS.items():
+        found = contents.kinds.get(name, kind)
+        if found != kind:
+            raise LogCorrupt(path, f"{name} is a {found} in it, not a {kind}.", hint=_RESTORE)
+    computed = connection.execute(_COMPUTED).fetchone()
+    if computed is not None:
+        raise LogCorrupt(path, f"its table {computed[0]} has computed columns.", hint=_RESTORE)
+
+
+def _identity(connection: sqlite3.Connection, path: str, names: Set[str]) -> LogIdentity:
     try:
         row = connection.execute("SELECT schema_version FROM eventbus_log").fetchone()
         if row is not None and isinstance(row[0], int) and row[0] > SCHEMA_VERSION:
