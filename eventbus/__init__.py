@@ -7,10 +7,11 @@ what stands to its left on its own floor; `tests/test_house.py` reads this plan 
                what stands on a finished bus: the kit for users' tests, the `eventbus` program
     5 front    engine, bus
                one engine for each file; `EventBus`, whose verbs each hand on to a room below
-    4 rooms    projections, scheduler, schedules, dead_letters, inbox, outbox
+    4 rooms    projections, scheduler, schedules, dead_letters, inbox, outbox, backups, doctor
                read models that can be rebuilt; the alarm that wakes delivery at the next due time; what is
                published later, or again and again; what is out of attempts, and what a person can do about it;
-               events from outside, once and in order; rows of everybody's that become events
+               events from outside, once and in order; rows of everybody's that become events; copies of a log;
+               what is wrong with one, and what can be saved of it
     3 motion   dispatch, worker
                live handlers, called after the commit; the pump that moves cursors, and its drivers
     2 memory   store, delivery

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from eventbus.bus.attaching import Attachment, after
+from eventbus.bus.backing_up import BacksUp
 from eventbus.bus.emitting import Emitting
 from eventbus.bus.follows import Follows
 from eventbus.bus.ingests import Ingests, ingesting
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 CLOSE_SECONDS = 5.0
 
 
-class EventBus(Follows, Ingests, Plugs, Timed, Handlers):
+class EventBus(Follows, Ingests, Plugs, Timed, BacksUp, Handlers):
     """Publish and subscribe within one application, backed by a local log.
 
     Making one touches nothing: the file is opened, or created with mode 0600, by its first use. Without

@@ -22,6 +22,9 @@ _COMMANDS = {  # in the order of --help: what a newcomer needs comes first
     "projections": "eventbus.cli.projections:projections",
     "schedules": "eventbus.cli.schedules:schedules",
     "plugins": "eventbus.cli.plugins:plugins",
+    # "doctor"
+    # "salvage"
+    "backup": "eventbus.cli.backup:backup",
 }
 
 

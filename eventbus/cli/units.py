@@ -21,6 +21,17 @@ def plural(value: int, word: str) -> str:
     return f"{value:,} {word}" if value == 1 else f"{value:,} {word}s"
 
 
+def size(count: int) -> str:
+    """Bytes in the largest fitting unit: 4096 -> "4.0 KiB"."""
+    if count < 1024:
+        return plural(count, "byte")
+    value, units = count / 1024, ["KiB", "MiB", "GiB", "TiB"]
+    while value >= 1024 and len(units) > 1:
+        value /= 1024
+        units.pop(0)
+    return f"{value:.1f} {units[0]}"
+
+
 def span(seconds: float) -> str:
     """A duration in its two largest units: "120 ms", "3 m 20 s", "2 d 5 h"."""
     if seconds < 1:

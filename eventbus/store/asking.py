@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 
-from eventbus.errors import LogCorrupt
+from eventbus.errors import LogCorrupt, LogError
 from eventbus.store import viewing
 from eventbus.store.location import Location
 from eventbus.store.looking import Look, Shape
@@ -39,9 +39,11 @@ class Asking:
         try:
             with viewing.snapshot(connection):
                 answer = question(connection)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, LogError) as error:
             if tries and self._changed():
                 return self.ask(question, tries=tries - 1)
+            if isinstance(error, LogError):
+                raise
             raise self._told(connection, error) from error
         return self.ask(question, tries=tries - 1) if tries and self._changed() else answer
 

@@ -23,7 +23,7 @@ from eventbus.store.location import Location
 from eventbus.store.patience import Patience
 
 _WAL_HEADER = 32  # bytes; a -wal no longer than this has nothing in it
-_WITHOUT_LOCKS = "win32-none" if os.name == "nt" else "unix-none"
+WITHOUT_LOCKS = "win32-none" if os.name == "nt" else "unix-none"
 _LOOK_ONLY = (
     "PRAGMA query_only = ON",
     "PRAGMA trusted_schema = OFF",
@@ -102,7 +102,7 @@ def open_to_look(location: Location, shape: Shape) -> Look:
         return look
     if shape.has_frames:
         # In this mode SQLite keeps the index of the -wal in memory instead of a -shm.
-        uri = location.asking(mode="ro", vfs=_WITHOUT_LOCKS)
+        uri = location.asking(mode="ro", vfs=WITHOUT_LOCKS)
         return _open(location, uri, "PRAGMA locking_mode = EXCLUSIVE")
     return open_alone(location)
 

@@ -15,6 +15,7 @@ from eventbus.clock import Bell, Clock, Deadline, SystemClock
 from eventbus.errors import LogBusy, LogCorrupt, LogError, LogIOError, LogOnNetworkFS, LogReadOnly, NotAnEventLog
 from eventbus.store import checkpoint, disk
 from eventbus.store.connection import connect
+from eventbus.store.copying import go_on_as_another
 from eventbus.store.location import Location
 from eventbus.store.looking import Look, Shape, keeps_from_writing, open_alone, open_to_look
 from eventbus.store.migrations import bring_up
@@ -176,6 +177,7 @@ def _settle(connection: sqlite3.Connection, location: Location, *, adopt: bool, 
             _BUSY_SECONDS,
             during="make the log",
         )
+    until_free(lambda: go_on_as_another(connection), name, clock, _BUSY_SECONDS, during="open")
     mode = until_free(
         lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone()[0],
         name,
