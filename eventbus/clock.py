@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
+from eventbus.errors import LogCorrupt
+
 STEADY_SECONDS = 2.0  # a wall clock that moved by less, against those that only count, was not set
 
 # The kernels' names differ: what Linux calls monotonic stands still while the machine sleeps.
@@ -203,5 +205,11 @@ def iso(seconds: float) -> str:
 
 
 def from_iso(text: str) -> datetime:
-    """The aware datetime of a stored text."""
-    return datetime.fromisoformat(text)
+    """The aware datetime of a stored text; LogCorrupt if it is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise LogCorrupt("the log", f"{text!r} stands in it for a time.") from error
+    if moment.tzinfo is None:
+        raise LogCorrupt("the log", f"the time {text!r} in it has no zone.")
+    return moment

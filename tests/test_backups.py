@@ -70,6 +70,9 @@ def test_a_backup_is_the_whole_log_in_one_private_file(bus: EventBus, new: Path)
 
 def test_a_backup_is_one_moment_of_a_log_that_is_written_meanwhile(bus: EventBus, path: Path, new: Path) -> None:
     bus.publish_many([Counted(number) for number in range(101, 3001)])
+    with bus.transaction() as tx:
+        tx.execute("CREATE TABLE large (text)")
+        tx.execute("INSERT INTO large VALUES (zeroblob(8000000))")
     seen: list[int] = []
     with raw(path) as other:
 
@@ -78,7 +81,7 @@ def test_a_backup_is_one_moment_of_a_log_that_is_written_meanwhile(bus: EventBus
             other.execute("INSERT INTO eventbus_outbox (event_type, payload) VALUES ('x', '{}')")
 
         taken = bus.backup(new, progress=write)
-    assert len(seen) > 2, "it was written in the middle of it"
+    assert len(seen) > 4, "it was written in the middle of it"
     assert numbers(new) == list(range(1, 3001))
     assert taken.last_position == 3000 < seen[0]
 
@@ -191,6 +194,15 @@ def test_no_copy_is_kept_of_a_log_that_is_damaged(bus: EventBus, path: Path, new
         connection.execute("UPDATE eventbus_events SET payload = '{\"number\":8}' WHERE position = 7")
     with pytest.raises(LogCorrupt, match="the event at position 7 is damaged"):
         bus.backup(new)
+    assert list(new.parent.iterdir()) == []
+
+
+def test_a_log_with_triggers_on_its_tables_is_not_copied(bus: EventBus, path: Path, new: Path) -> None:
+    bus.close()
+    with raw(path) as connection:
+        connection.execute("CREATE TRIGGER sly AFTER UPDATE ON eventbus_log BEGIN DELETE FROM eventbus_events; END")
+    with pytest.raises(LogCorrupt, match="sly on eventbus_log"):
+        back_up_file(path, new)
     assert list(new.parent.iterdir()) == []
 
 

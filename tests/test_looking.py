@@ -40,6 +40,43 @@ def test_looking_at_a_log_that_was_mailed_with_its_wal_leaves_no_trace(tmp_path:
     assert traces(tmp_path) == before
 
 
+def spoil(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("at", [3, 20, 40, 500], ids=["magic", "salt", "first frame", "first page"])
+def test_looking_at_a_log_whose_wal_cannot_be_read_keeps_that_wal(tmp_path: Path, at: int) -> None:
+    """SQLite deletes a -wal in which it finds nothing, and with it the last copy of what was there."""
+    path = tmp_path / "events.db"
+    killed(WRITE_AND_STOP, path)
+    (tmp_path / "events.db-shm").unlink()
+    spoil(tmp_path / "events.db-wal", at)
+    before = traces(tmp_path)
+    with closing(look(path)) as connection:
+        assert read_identity(connection).incarnation == 1
+    assert traces(tmp_path) == before
+
+
+def test_looking_at_a_log_that_was_killed_before_its_first_commit_in_the_wal_keeps_that_wal(tmp_path: Path) -> None:
+    path = make_log(tmp_path / "events.db")
+    killed(
+        "c = opened(sys.argv[1])\n"
+        "c.execute('PRAGMA cache_size = 1')\n"
+        "c.execute('BEGIN')\n"
+        "c.execute('CREATE TABLE notes (text)')\n"
+        "c.executemany('INSERT INTO notes VALUES (?)', [('x' * 3000,)] * 100)",
+        path,
+    )
+    (tmp_path / "events.db-shm").unlink()
+    assert (tmp_path / "events.db-wal").stat().st_size > 100_000
+    before = traces(tmp_path)
+    with closing(look(path)) as connection:
+        assert read_identity(connection).incarnation == 1
+    assert traces(tmp_path) == before
+
+
 def test_looking_at_a_closed_log_leaves_no_trace(tmp_path: Path) -> None:
     path = make_log(tmp_path / "events.db")
     before = traces(tmp_path)

@@ -22,8 +22,8 @@ _COMMANDS = {  # in the order of --help: what a newcomer needs comes first
     "projections": "eventbus.cli.projections:projections",
     "schedules": "eventbus.cli.schedules:schedules",
     "plugins": "eventbus.cli.plugins:plugins",
-    # "doctor"
-    # "salvage"
+    "doctor": "eventbus.cli.doctor:doctor",
+    "salvage": "eventbus.cli.salvage:salvage",
     "backup": "eventbus.cli.backup:backup",
 }
 

@@ -80,4 +80,8 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _decoded(payload: Any) -> Any:
-    return json.loads(payload) if isinstance(payload, str) else payload
+    """The JSON of an event that is to come; as it is where it is none, for whoever shows it."""
+    try:
+        return json.loads(payload) if isinstance(payload, str) else payload
+    except (ValueError, RecursionError):
+        return payload

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from eventbus.clock import STEADY_SECONDS, ClockWatch, iso
-from eventbus.errors import EventDefinitionError
+from eventbus.errors import EventDefinitionError, LogCorrupt
 from eventbus.events import Vocabulary
 from eventbus.recurrence import Recurrence, restored
 from eventbus.schedules import planning
@@ -216,7 +216,7 @@ class Timetable:
             return row
         try:
             return planning.set_right(row, _recurrence(row), now)
-        except (ValueError, EventDefinitionError) as error:
+        except (ValueError, EventDefinitionError, LogCorrupt) as error:
             self._rest(row, error)
             return row
 
@@ -232,7 +232,7 @@ class Timetable:
         """Have a factory called for the runs that are due; True where there is nothing to make, and that is written."""
         try:
             plan = self._plan(factory, row, now)
-        except (ValueError, EventDefinitionError) as error:
+        except (ValueError, EventDefinitionError, LogCorrupt) as error:
             self._rest(row, error)
             return False
         if plan.runs:

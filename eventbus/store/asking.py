@@ -39,7 +39,7 @@ class Asking:
         try:
             with viewing.snapshot(connection):
                 answer = question(connection)
-        except (sqlite3.Error, LogError) as error:
+        except (sqlite3.Error, LogError, UnicodeEncodeError, OverflowError) as error:
             if tries and self._changed():
                 return self.ask(question, tries=tries - 1)
             if isinstance(error, LogError):
@@ -86,7 +86,11 @@ class Asking:
         except OSError as error:
             raise translate_os(self.path, error, during="look at the file") from error
 
-    def _told(self, connection: Look, error: sqlite3.Error) -> Exception:
+    def _told(self, connection: Look, error: sqlite3.Error | ValueError | ArithmeticError) -> Exception:
+        if not isinstance(error, sqlite3.Error):  # a value of the log's was asked for again
+            return LogCorrupt(
+                self.path, f"it holds what no log can hold: {error}.", hint="See what eventbus doctor says."
+            )
         if connection.patience.is_over:
             return LogCorrupt(
                 self.path,

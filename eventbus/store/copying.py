@@ -17,6 +17,7 @@ from eventbus.store import verifying
 from eventbus.store.connection import open_uri, settings
 from eventbus.store.location import Location
 from eventbus.store.looking import WITHOUT_LOCKS
+from eventbus.store.recognise import refuse_triggers
 from eventbus.store.trouble import translate
 
 Progress = Callable[[int, int], object]
@@ -60,6 +61,7 @@ def copy(source: sqlite3.Connection, into: Location, path: str, progress: Progre
                 source.execute("BEGIN")
             try:
                 wanted = _read(source)  # the first read settles the moment
+                refuse_triggers(source, path)  # they would run when the copy is marked
                 source.backup(target, pages=_PAGES, progress=lambda _, left, total: report(total - left, total))
             finally:
                 if began:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 _WRITE_LOCK = 120  # the byte of the -shm that SQLite locks while a transaction writes (walformat, WAL_WRITE_LOCK)
+_FIRST_READ_LOCK, _LAST_READ_LOCK = 123, 127  # WAL_READ_LOCK(0) to (4): who reads holds one of them
+_OPEN = 128  # who has the -shm open holds this byte (UNIX_SHM_DMS)
 _RESERVED = 0x40000001  # the byte of the file itself, for a log that is not in WAL mode yet (os.h, RESERVED_BYTE)
 _LOCKS = "/proc/locks"
 
@@ -31,6 +34,32 @@ def is_shared(path: str) -> bool:
     key, me = _key(path + "-shm"), str(os.getpid())
     pids = {line.split()[-4] for line in _locks().splitlines() if key in line.split()}
     return pids != {me}
+
+
+def who_has_open(path: str) -> set[int]:
+    """The processes that have the log open, this one too, as far as the system tells."""
+    return _locking(path + "-shm", lambda first, last: first <= _OPEN <= last)
+
+
+def who_reads(path: str) -> set[int]:
+    """The processes inside a read transaction, this one too, as far as the system tells."""
+    return _locking(path + "-shm", lambda first, last: first <= _LAST_READ_LOCK and last >= _FIRST_READ_LOCK)
+
+
+def _locking(name: str, covers: Callable[[int, float], bool]) -> set[int]:
+    key = _key(name)
+    found: set[int] = set()
+    for words in (line.split() for line in _locks().splitlines()) if key else ():
+        if len(words) == 8 and words[5] == key and words[4].isdigit() and int(words[4]) > 0:
+            last = float("inf") if words[7] == "EOF" else int(words[7])
+            if covers(int(words[6]), last):
+                found.add(int(words[4]))
+    return found
+
+
+def described(pid: int) -> str:
+    """A process as a message names it: its number and, where the system tells, the name of its program."""
+    return _described(pid)
 
 
 def writing_pids(locks: str, key: str, byte: int) -> set[int]:
@@ -81,3 +110,8 @@ def _described(pid: int) -> str:
             return f"process {pid} ({file.read().strip()})"
     except OSError:
         return f"process {pid}"
+
+
+def tells() -> bool:
+    """True where the system lists who holds which lock."""
+    return os.path.exists(_LOCKS)

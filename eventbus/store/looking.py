@@ -3,9 +3,9 @@
 How to open it depends on what lies beside the file:
 
 no -wal, no -shm        nobody has it open: read the file alone, `immutable`
-a -wal and a -shm       live: read along with the others; left by a crash: read through the -shm without writing it,
-                        or, if nothing is in the -wal, the file alone
+a -wal and a -shm       live: read along with the others; left by a crash: read through the -shm without writing it
 a -wal without a -shm   somebody brought both files here: an index of the -wal in this process's memory
+a -wal without a commit  the file alone
 a -journal              somebody writes, or crashed, before the file was a log in WAL mode: read under locks
 """
 
@@ -17,6 +17,7 @@ import weakref
 
 import attrs
 
+from eventbus.store import walfile
 from eventbus.store.connection import open_uri
 from eventbus.store.holders import is_live
 from eventbus.store.location import Location
@@ -94,17 +95,24 @@ def open_to_look(location: Location, shape: Shape) -> Look:
     """A connection that changes nothing, neither the log nor its folder. Raises LogError."""
     if shape.journal or (shape.shm and is_live(location.name)):
         return _open(location, location.asking(mode="ro"))
-    # A -wal that holds nothing is not looked at: with a header only, as a kill may leave it, SQLite reports
-    # "locking protocol" through a -shm that it must not write.
-    if shape.shm and shape.has_frames:
+    # A -wal that holds nothing is not looked at: SQLite would delete it, or, where a -shm lies beside it that must not
+    # be written, try for ten seconds to make sense of both.
+    if not shape.has_frames or not _has_commit(location):
+        return open_alone(location)
+    if shape.shm:
         look = _open(location, location.asking(mode="ro", readonly_shm="1"))
         _pinning.add(look)
         return look
-    if shape.has_frames:
-        # In this mode SQLite keeps the index of the -wal in memory instead of a -shm.
-        uri = location.asking(mode="ro", vfs=WITHOUT_LOCKS)
-        return _open(location, uri, "PRAGMA locking_mode = EXCLUSIVE")
-    return open_alone(location)
+    # In this mode SQLite keeps the index of the -wal in memory instead of a -shm.
+    uri = location.asking(mode="ro", vfs=WITHOUT_LOCKS)
+    return _open(location, uri, "PRAGMA locking_mode = EXCLUSIVE")
+
+
+def _has_commit(location: Location) -> bool:
+    try:
+        return walfile.has_commit(location.name + "-wal")
+    except OSError:  # whoever reads it with SQLite is told
+        return True
 
 
 def open_alone(location: Location) -> Look:

@@ -47,9 +47,20 @@ class NameBook:
         self._new_sources: dict[int, str] = {}
 
     def refresh(self, connection: sqlite3.Connection) -> None:
-        """Read what others added or changed since; within a transaction nothing, for it may be taken back."""
+        """Read what others added or changed since; within a transaction nothing, for it may be taken back.
+
+        Raises LogCorrupt for what is no text any more.
+        """
         if connection.in_transaction:
             return
+        try:
+            self._refresh(connection)
+        except sqlite3.OperationalError as error:
+            if "UTF-8" not in str(error):
+                raise
+            raise LogCorrupt("the log", "the names of its types or sources are no text any more.") from error
+
+    def _refresh(self, connection: sqlite3.Connection) -> None:
         revision, last_type, last_source = connection.execute(_NEWEST).fetchone()
         after = self._types_read if revision == self._revision else 0  # 0: a class has gained a base
         if last_type is not None and last_type > after:
@@ -153,4 +164,7 @@ class NameBook:
 
 
 def _type_name(name: str, version: int, kind: Kind, bases: str) -> TypeName:
-    return TypeName(name, version, kind, tuple(json.loads(bases)))
+    try:
+        return TypeName(name, version, kind, tuple(json.loads(bases)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise LogCorrupt("the log", f"the row of the type {name!r} cannot be read: {error}.") from error

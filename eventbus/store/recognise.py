@@ -21,6 +21,10 @@ _ASK_FOR_WAL = "Ask for the file of the same name ending in -wal and put it besi
 _ADOPT = "Choose another file, or open it with adopt=True to keep a log beside the rest; nothing was changed."
 _RESTORE = "Restore a backup; nothing was changed."
 
+_CONTENTS = (
+    "SELECT name, CASE WHEN type = 'table' AND rootpage = 0 THEN 'virtual table' ELSE type END FROM sqlite_master"
+)
+
 # A column that is computed (hidden is 2 or 3) is not a table's of ours, and may cost anything to read.
 _COMPUTED = (
     "SELECT m.name FROM sqlite_master m JOIN pragma_table_xinfo(m.name) x WHERE m.type = 'table'"
@@ -49,7 +53,7 @@ class Contents:
     @classmethod
     def of(cls, connection: sqlite3.Connection) -> Contents:
         """Raises sqlite3.Error, busy too."""
-        kinds = dict(connection.execute("SELECT name, type FROM sqlite_master").fetchall())
+        kinds = dict(connection.execute(_CONTENTS).fetchall())
         (pages,) = connection.execute("PRAGMA page_count").fetchone()
         return cls(pages, cls.application_id_of(connection), kinds)
 

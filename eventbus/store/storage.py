@@ -32,7 +32,7 @@ from eventbus.store.opening import open_log
 from eventbus.store.querying import Asker
 from eventbus.store.readers import Readers
 from eventbus.store.transaction import inside
-from eventbus.store.trouble import begin_immediate, translate
+from eventbus.store.trouble import begin_immediate, is_sqlites, translate
 from eventbus.store.turnstile import Turn, Turnstile
 
 T = TypeVar("T")
@@ -71,7 +71,11 @@ class Storage:
         self._writer = open_log(location, adopt=adopt, clock=clock)
         self._anchor = Anchor(location)
         self._readers = Readers(location, self._anchor, self.check)
-        self.names.refresh(self._writer)
+        try:
+            self.names.refresh(self._writer)
+        except BaseException:
+            self._writer.close()
+            raise
         self.names.refill = self._refill_names
 
     def _refill_names(self) -> None:
@@ -176,7 +180,7 @@ class Storage:
         """Roll back, and raise our error for one of SQLite's."""
         self._roll_back()
         self._breather.end()
-        if isinstance(error, sqlite3.Error):
+        if is_sqlites(error):
             raise translate(self.path, error, during="write") from error
 
     def _count_commit(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import attrs
 
 from eventbus.asking import can_be_there
-from eventbus.errors import LeaseLost
+from eventbus.errors import LeaseLost, LogCorrupt
 
 Role = Literal["subscription", "projection", "relay", "saga"]
 State = Literal["active", "paused", "building", "failed"]
@@ -298,7 +298,11 @@ def _dump(types: Sequence[Match]) -> str:
 
 def _row(values: tuple[Any, ...]) -> SubscriptionRow:
     columns: dict[str, Any] = dict(zip(_COLUMNS.split(", "), values, strict=True))
-    columns["types"] = tuple(Match(**found) for found in json.loads(columns["types"]))
-    ahead: list[Any] = json.loads(columns["ahead"])
-    columns["ahead"] = frozenset(position for position in ahead if isinstance(position, int))
+    try:
+        columns["types"] = tuple(Match(**found) for found in json.loads(columns["types"]))
+        ahead: list[Any] = json.loads(columns["ahead"])
+        columns["ahead"] = frozenset(position for position in ahead if isinstance(position, int))
+    except (TypeError, ValueError, RecursionError) as error:
+        name = columns["name"]
+        raise LogCorrupt("the log", f"the row of the subscription {name!r} cannot be read: {error}.") from error
     return SubscriptionRow(**columns)

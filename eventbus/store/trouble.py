@@ -6,7 +6,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from eventbus.clock import Bell, Clock, Deadline
 from eventbus.errors import (
@@ -36,8 +36,17 @@ _OUTCOMES: dict[str, Stored] = {"begin a transaction": "not stored", "write": "n
 _READONLY_DBMOVED = 1032
 
 
-def translate(path: str, error: sqlite3.Error, *, during: str) -> LogError:
+def is_sqlites(error: BaseException) -> TypeGuard[sqlite3.Error | OverflowError]:
+    """True for an error of SQLite's, and for a number that it cannot hold, as after a position of 2**63 - 1."""
+    return isinstance(error, sqlite3.Error) or (isinstance(error, OverflowError) and "SQLite INTEGER" in str(error))
+
+
+def translate(path: str, error: sqlite3.Error | OverflowError, *, during: str) -> LogError:
     """Our error for one of SQLite's, met while trying to `during` ("open", "write", "commit", ...)."""
+    if isinstance(error, OverflowError):
+        return LogCorrupt(
+            path, "its numbers are used up: somebody has written the largest there is.", stored="not stored"
+        )
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     build = _TRANSLATIONS.get(code) or _TRANSLATIONS.get(code & 0xFF) or _other
     told = build(path, error, during)
