@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from eventbus.clock import STEADY_SECONDS, waits_until
-from eventbus.errors import EventDefinitionError
+from eventbus.errors import EventDefinitionError, LogCorrupt
 from eventbus.retry import RetryLater, is_exceptions, is_seconds, is_whole, leaves
 
 __all__ = ["CLOSED", "Admits", "Breaker", "BreakerStatus", "Circuit", "CircuitState"]
@@ -26,7 +26,7 @@ Admits: TypeAlias = Literal["all", "probe", "none"]
 class Breaker:
     """After so many `failures` in a row no delivery is tried for `seconds`; then one probes.
 
-    What waits uses up no attempts. `on` says which exceptions count; RetryLater never does. Subscriptions
+    What waits uses up no attempts. `on` says which exceptions count; RetryLater and LogCorrupt never do. Subscriptions
     whose breakers have one `name` share it: they use one downstream. Without a name it is the subscription's own.
     """
 
@@ -55,7 +55,9 @@ class Breaker:
 
     def counts(self, error: BaseException) -> bool:
         """True if this error is the downstream's; of an exception group, if any in it is."""
-        return any(isinstance(leaf, self.on) and not isinstance(leaf, RetryLater) for leaf in leaves(error))
+        return any(
+            isinstance(leaf, self.on) and not isinstance(leaf, RetryLater | LogCorrupt) for leaf in leaves(error)
+        )
 
 
 @attrs.frozen

@@ -206,7 +206,24 @@ class LogIOError(LogError):
 
 
 class LogCorrupt(LogError):
-    """The file does not hold together."""
+    """The file does not hold together; `position` is that of the event that is damaged, if it is one event."""
+
+    hint = (
+        "Keep a copy of the file with its -wal, and restore a backup, or bring what is whole into a new log with"
+        " `eventbus salvage`."
+    )
+
+    def __init__(
+        self,
+        path: str,
+        what: str,
+        *,
+        position: int | None = None,
+        stored: Stored | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(path, what, stored=stored, hint=hint)
+        self.position = position
 
 
 class LogReplaced(LogError):

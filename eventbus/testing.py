@@ -242,6 +242,9 @@ class _Spelled:
     def decode(self, type: TypeName, codec: str | None, payload: str | bytes) -> Any:
         return self.event
 
+    def verify(self, row: tuple[Any, ...]) -> None:
+        """It was not read."""
+
 
 def _id(number: int) -> str:
     return format_uuid7(int(START * 1000), 0, number)

@@ -72,10 +72,19 @@ def _checked(
     if known is None:
         raise UnknownEvent(name, version)
     whole = known.encode(known.decode(text), most)
-    odd = set(fields) - set(json.loads(whole)) - set(json.loads(stored or "{}"))
+    odd = set(fields) - _fields(whole) - _fields(stored or "{}")
     if odd:
         raise InvalidEvent(name, min(odd), "there is no such field")
     return whole
+
+
+def _fields(stored: str | bytes) -> set[str]:
+    """The names in a JSON object; none where damage has made something else of it."""
+    try:
+        found = json.loads(stored)
+    except (ValueError, RecursionError):
+        return set()
+    return set(cast("dict[str, object]", found)) if isinstance(found, dict) else set()
 
 
 def _as_json(name: str, payload: str | Mapping[str, Any], most: int) -> tuple[str, dict[str, Any]]:

@@ -14,7 +14,8 @@ from eventbus.dead_letters.alerting import Alerts
 from eventbus.dead_letters.editing import DISCARDED, EDITED, Check, edited_payload, refuse_projection
 from eventbus.dead_letters.finding import Finder, several
 from eventbus.dead_letters.letter import DeadLetter, Filters, Found, Which
-from eventbus.errors import EventBusError
+from eventbus.errors import EventBusError, LogCorrupt
+from eventbus.events import Envelope
 from eventbus.handlers import Registration
 from eventbus.people import user
 from eventbus.store import deliveries, letters, reading, steps, subscriptions
@@ -214,12 +215,20 @@ class DeadLetters:
         return edited_payload(
             envelope.type,
             envelope.version,
-            envelope.payload,
+            _readable(envelope),
             payload,
             check=check,
             find=self._storage.names.vocabulary.find,
             most=self._max_payload,
         )
+
+
+def _readable(envelope: Envelope) -> str | bytes | None:
+    """What the log has; None where that is damaged, which is why it gets another payload."""
+    try:
+        return envelope.payload
+    except LogCorrupt:
+        return None
 
 
 def _about(letter: DeadLetter) -> tuple[str, str, str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import attrs
 import msgspec
@@ -35,17 +35,23 @@ class Names(Protocol):
     def decode(self, type: TypeName, codec: str | None, payload: str | bytes) -> Any:
         """The event of a payload; UnknownEvent if its class is not loaded."""
 
+    def verify(self, row: tuple[Any, ...]) -> None:
+        """Raise LogCorrupt unless the checksums fit, of a row that has them."""
 
-# position, id, type_id, stream, sequence, time, source_id, correlation_id, causation_id, metadata, codec, payload
+
+# position, id, type_id, stream, sequence, time, source_id, correlation_id, causation_id, metadata, codec, payload;
+# a row that was read has two checksums after them, and is cut to these once they were compared
 Row = tuple[
     int, str, int, str | None, int | None, str, int, str | None, str | None, str | None, str | None, str | bytes | None
 ]
+_PLAIN = 12
 
 
 class Envelope:
     """An event with everything the log knows about it; read-only.
 
-    Made for every row that is read, so it keeps the row and spells out only what is asked for. The
+    Made for every row that is read, so it keeps the row and spells out only what is asked for. `event`, `payload`
+    and `metadata` raise LogCorrupt where the row is not what was stored: its checksums are compared then. The
     `position` 0 says that the event was emitted and is not in the log.
     """
 
@@ -116,7 +122,8 @@ class Envelope:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        return _read_json(self._row[9]) if self._row[9] else {}
+        text = self._verified()[9]
+        return _read_json(text) if text else {}
 
     @property
     def codec(self) -> str | None:
@@ -126,7 +133,7 @@ class Envelope:
     @property
     def payload(self) -> str | bytes | None:
         """The event as stored, JSON text as a rule; None once it was erased."""
-        return self._row[11]
+        return self._verified()[11]
 
     @property
     def event(self) -> Any:
@@ -135,11 +142,19 @@ class Envelope:
             return self._event
         except AttributeError:
             pass
-        payload = self._row[11]
+        row = self._verified()
+        payload = row[11]
         if payload is None:
             raise EventBusError(f"The payload of event {self.id} was erased.")
-        self._event = self._names.decode(self._names.type_named(self._row[2]), self._row[10], payload)
+        self._event = self._names.decode(self._names.type_named(row[2]), row[10], payload)
         return self._event
+
+    def _verified(self) -> Row:
+        row: tuple[Any, ...] = self._row
+        if len(row) > _PLAIN:
+            self._names.verify(row)
+            self._row = cast("Row", row[:_PLAIN])
+        return self._row
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Envelope):

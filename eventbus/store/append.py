@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
-from zlib import crc32
 
 import attrs
 
 from eventbus.errors import IdempotencyConflict, WrongExpectedVersion
 from eventbus.events import EventType, Receipt
 from eventbus.store.causes import Causes
+from eventbus.store.checksums import header_crc, payload_crc
 from eventbus.store.names import NameBook
 
 # Both: whoever can write the file can also change SQLite's own counters, and pruning may take the last event.
@@ -73,6 +73,7 @@ class Appender:
 
     def __init__(self, names: NameBook) -> None:
         self._names, self._causes = names, Causes()
+        self.last = 0  # the last position that was given out, whatever became of its transaction
 
     def append(self, connection: sqlite3.Connection, drafts: Sequence[Draft], now: str) -> list[Appended]:
         """Add all of `drafts`, or raise with none of them written.
@@ -112,21 +113,13 @@ class Appender:
             None,
             draft.payload,
         )
-        payload_crc = crc32(draft.payload.encode())
-        connection.execute(_ADD_EVENT, (*row, payload_crc, header_crc(row, draft.type, draft.source, payload_crc)))
+        checksum = payload_crc(draft.payload)
+        header = header_crc(row, draft.type.name, draft.type.version, draft.source, checksum)
+        connection.execute(_ADD_EVENT, (*row, checksum, header))
+        self.last = receipt.position
         if planned.causes:
             self._causes.keep(draft.id, planned.causes)
         return Appended(draft, receipt, row)
-
-
-def header_crc(row: Row, event_type: EventType, source: str, payload_crc: int) -> int:
-    """The checksum over everything but the payload, which is in it by its own checksum."""
-    position, id_, _, stream, sequence, time, _, correlation, causation, metadata, codec, _ = row
-    text = (
-        f"{position}\x1f{id_}\x1f{event_type.name}\x1f{event_type.version}\x1f{stream}\x1f{sequence}\x1f{time}\x1f{source}"
-        f"\x1f{correlation}\x1f{causation}\x1f{metadata}\x1f{codec}\x1f{payload_crc}"
-    )
-    return crc32(text.encode())
 
 
 def head(connection: sqlite3.Connection) -> int:
@@ -215,9 +208,9 @@ class _Plan:
         found = self._connection.execute(_BY_ID, (id_,)).fetchone()
         if found is None or of_source not in (None, found[5]):
             return None
-        position, type_id, stream, sequence, payload_crc, _ = found
-        content = (self._names.type_id(self._connection, draft.type), draft.stream, crc32(draft.payload.encode()))
-        if content != (type_id, stream, payload_crc):
+        position, type_id, stream, sequence, checksum, _ = found
+        content = (self._names.type_id(self._connection, draft.type), draft.stream, payload_crc(draft.payload))
+        if content != (type_id, stream, checksum):
             raise IdempotencyConflict(id_, position)
         return Receipt(id_, position, stream, sequence, duplicate=True)
 

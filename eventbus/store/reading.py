@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 PAGE = 256  # rows; at about 200 bytes each a page stays well within the processor's cache
 
 COLUMNS = (
-    "position, id, type_id, stream, sequence, time, source_id, correlation_id, causation_id, metadata, codec, payload"
+    "position, id, type_id, stream, sequence, time, source_id, correlation_id, causation_id, metadata, codec, payload,"
+    " payload_crc, header_crc"
 )
 _BY_POSITION = f"SELECT {COLUMNS} FROM eventbus_events WHERE position = ?"
 _BY_ID = f"SELECT {COLUMNS} FROM eventbus_events WHERE id = ?"
@@ -67,16 +69,15 @@ class Selection:
 
 
 def with_payload(row: Row, payload: str) -> Row:
-    """The row with JSON of a person's in the place of its payload."""
-    return (*row[:-2], None, payload)
+    """The row with JSON of a person's in the place of its payload, and without checksums, which are the log's."""
+    return (*row[:10], None, payload)
 
 
 def page(connection: sqlite3.Connection, selection: Selection, limit: int = PAGE) -> list[Row]:
     """The next rows of a selection, at most `limit`."""
     if selection.type_ids == ():
         return []
-    text, values = selection.query(limit)
-    return connection.execute(text, values).fetchall()
+    return _fetch(connection, *selection.query(limit))
 
 
 def last_position(connection: sqlite3.Connection) -> int:
@@ -89,5 +90,23 @@ def one(connection: sqlite3.Connection, key: str | int) -> Row | None:
     """The row with this id or position."""
     if not can_be_there(key):
         return None
-    row: Row | None = connection.execute(_BY_POSITION if isinstance(key, int) else _BY_ID, (key,)).fetchone()
-    return row
+    rows = _fetch(connection, _BY_POSITION if isinstance(key, int) else _BY_ID, (key,))
+    return rows[0] if rows else None
+
+
+def _fetch(connection: sqlite3.Connection, text: str, values: Sequence[Any]) -> list[Row]:
+    """All rows. Text that is damaged so that it is not UTF-8 any more is read all the same: its checksum will tell."""
+    try:
+        return connection.execute(text, values).fetchall()
+    except sqlite3.OperationalError as error:
+        if "UTF-8" not in str(error):
+            raise
+    before, connection.text_factory = connection.text_factory, _decoded
+    try:
+        return connection.execute(text, values).fetchall()
+    finally:
+        connection.text_factory = before
+
+
+def _decoded(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")

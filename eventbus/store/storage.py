@@ -56,7 +56,7 @@ class Storage:
         self.location, self.clock, self.durability = location, clock, durability
         self.path = location.path or ":memory:"
         self.turnstile = Turnstile()
-        self.names = NameBook(vocabulary)
+        self.names = NameBook(vocabulary, self.path)
         self.appender = Appender(self.names)
         self._guest: Guest | None = None
         self._watch = Watch(clock, self._revoke)

@@ -151,7 +151,7 @@ def _io(path: str, error: sqlite3.Error, during: str) -> LogError:
 
 
 def _corrupt(path: str, error: sqlite3.Error, during: str) -> LogError:
-    return LogCorrupt(path, f"could not {during}: {error}.", hint="Keep a copy of the file and restore a backup.")
+    return LogCorrupt(path, f"could not {during}: {error}.")
 
 
 def _not_a_database(path: str, error: sqlite3.Error, during: str) -> LogError:

@@ -208,7 +208,7 @@ def _named(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> lis
     known = types(connection)
     sources: dict[int, str] = dict(connection.execute(_SOURCES).fetchall())
     found: list[StoredEvent] = []
-    for position, event_id, type_id, stream, sequence, time, source_id, *rest in rows:
+    for position, event_id, type_id, stream, sequence, time, source_id, *rest in (row[:12] for row in rows):
         type_ = known.get(type_id) or StoredType(type_id, f"(type {type_id})", 0, "", ())
         source = sources.get(source_id, f"(source {source_id})")
         found.append(StoredEvent(position, event_id, type_, stream, sequence, time, source, *rest))

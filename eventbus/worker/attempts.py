@@ -19,7 +19,7 @@ import attrs
 
 from eventbus.clock import Clock
 from eventbus.delivery import Behind, Bundle, Failed, Handled, Item, Left, Outcome, Unloaded, tame
-from eventbus.errors import EventDefinitionError, HandlerTimeout, UnknownEvent
+from eventbus.errors import EventDefinitionError, HandlerTimeout, LogCorrupt, UnknownEvent
 from eventbus.events import Envelope
 from eventbus.handlers import Context, handling, returned
 from eventbus.threads import is_ctrl_c
@@ -176,6 +176,8 @@ class Attempt:
             self.outcome = Left()
         elif isinstance(error, UnknownEvent) and error.type_name == self._item.envelope.type:
             self.outcome = Unloaded()
+        elif isinstance(error, LogCorrupt) and error.position == self._item.position:
+            self.outcome = Failed(error, self._wall, seconds, final=True)  # trying again reads the same
         else:
             self.outcome = Failed(error, self._wall, seconds)
         return True

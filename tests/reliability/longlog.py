@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 from eventbus import EventBus, Projection, Table, Transaction, event, handles
+from eventbus.store.checksums import header_crc
 
 EVENTS = 1_000_000
 STREAMS = 1000
@@ -23,7 +24,9 @@ COPY = """
 WITH RECURSIVE number (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM number WHERE n < :events)
 INSERT INTO eventbus_events (position, id, type_id, stream, sequence, time, source_id, payload, payload_crc, header_crc)
 SELECT n, printf('01900000-0000-7000-8000-%012x', n), type_id, 'sensor-' || (n % :streams), n / :streams + 1, time,
-       source_id, payload, payload_crc, header_crc
+       source_id, payload, payload_crc,
+       header_sum(n, printf('01900000-0000-7000-8000-%012x', n), 'sensor-' || (n % :streams), n / :streams + 1, time,
+                  payload_crc)
 FROM number, (SELECT * FROM eventbus_events WHERE position = 1)
 """
 
@@ -57,8 +60,14 @@ def build(path: Path) -> None:
     with closing(EventBus(path)) as bus:
         bus.publish(Measured("north wall", 21.5, "x" * 96), stream="sensor-1")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.create_function("header_sum", 6, _header_sum)
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute(COPY, {"events": EVENTS, "streams": STREAMS})
+
+
+def _header_sum(position: int, id_: str, stream: str, sequence: int, time: str, payload_sum: int) -> int:
+    row = (position, id_, 0, stream, sequence, time, 0, None, None, None, None)
+    return header_crc(row, "Measured", 1, "events", payload_sum)
 
 
 def read(bus: EventBus) -> int:
