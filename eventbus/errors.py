@@ -233,15 +233,24 @@ class LogReplaced(LogError):
 
 
 class LogRolledBack(LogError):
-    """Storage lost `missing` acknowledged events, the positions from `first` to `last`."""
+    """Storage lost `missing` acknowledged events, the positions from `first` to `last`.
 
-    def __init__(self, path: str, missing: int, first: int, last: int) -> None:
+    `synced` of them had been written to the disk, as it said; the others only to the operating system, which is all
+    that durability="process" asks for.
+    """
+
+    def __init__(self, path: str, missing: int, first: int, last: int, *, synced: int | None = None) -> None:
+        events = "1 acknowledged event is" if missing == 1 else f"{missing} acknowledged events are"
+        where = f"position {first}" if first == last else f"positions {first} to {last}"
+        unsynced = missing - (missing if synced is None else min(synced, missing))
+        why = "" if not unsynced else f"; {unsynced} of them were never synced to the disk (durability='process')"
         super().__init__(
             path,
-            f"{missing} acknowledged events are missing, positions {first} to {last}.",
-            hint="Restore a backup, or open with accept_loss=True to go on without them.",
+            f"{events} missing, {where}{why}.",
+            hint="Bring the newest file and its -wal back, or open with accept_loss=True to go on without them.",
         )
         self.missing, self.first, self.last = missing, first, last
+        self.synced = missing - unsynced
 
 
 class LogTooNew(LogError):

@@ -335,3 +335,17 @@ class ScheduleChanged:
     action: Literal["cancelled", "resumed", "forgotten"]
     who: str
     why: str | None
+
+
+@event(name="eventbus.LossAccepted", kind="technical")
+class LossAccepted:
+    """The log goes on without events that storage had lost, those at the positions from `first` to `last`. Stored.
+
+    `synced` of them had been on the disk. `incarnation` is the log's from then on; its positions begin with this one.
+    """
+
+    missing: int
+    first: int
+    last: int
+    synced: int
+    incarnation: int

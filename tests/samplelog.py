@@ -7,9 +7,9 @@ import sqlite3
 import time
 from pathlib import Path
 
+from sums import sum_again
+
 from eventbus.clock import iso
-from eventbus.store.checksums import header_crc, payload_crc
-from eventbus.store.reading import COLUMNS
 from eventbus.store.schema import APPLICATION_ID, DDL, SCHEMA_VERSION
 
 _ADD_EVENT = """INSERT INTO eventbus_events (id, type_id, stream, sequence, time, source_id, correlation_id,
@@ -78,14 +78,8 @@ class SampleLog:
         )
         position = self.db.execute(_ADD_EVENT, row).lastrowid
         assert position is not None
-        self._sum(position, type_name)
+        sum_again(self.db, position - 1)
         return position
-
-    def _sum(self, position: int, type_name: str) -> None:
-        stored = self.db.execute(f"SELECT {COLUMNS} FROM eventbus_events WHERE position = ?", (position,)).fetchone()
-        payload = payload_crc(stored[11])
-        sums = (payload, header_crc(stored, type_name, 1, "shop", payload), position)
-        self.db.execute("UPDATE eventbus_events SET payload_crc = ?, header_crc = ? WHERE position = ?", sums)
 
     def head(self) -> int:
         """The last position."""

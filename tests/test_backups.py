@@ -18,7 +18,8 @@ from log_stage import raw, run_python
 
 from eventbus import EventBus, LogError
 from eventbus.backups import back_up_file
-from eventbus.errors import LogBusy, LogCorrupt, NotAnEventLog, WouldDeadlock
+from eventbus.doctor import examine
+from eventbus.errors import LogBusy, LogCorrupt, LogRolledBack, NotAnEventLog, WouldDeadlock
 
 LOGS = Path(__file__).parent / "logs"
 
@@ -271,3 +272,19 @@ def test_what_is_no_log_is_not_copied(path: Path, new: Path) -> None:
     with pytest.raises(NotAnEventLog):
         back_up_file(path, new)
     assert list(new.parent.iterdir()) == []
+
+
+def test_a_backup_that_is_put_back_is_held_against_what_was_told_since(bus: EventBus, path: Path, new: Path) -> None:
+    bus.backup(new)
+    bus.publish_many([Counted(0), Counted(0)])
+    bus.close()
+    os.replace(new, path)
+    with pytest.raises(LogRolledBack) as caught:
+        numbers(path)
+    assert (caught.value.missing, caught.value.first, caught.value.last) == (2, 101, 102)
+    assert incarnation(path)[0] == 1
+    (finding,) = [each for each in examine(path).findings if each.code == "rolled-back"]
+    assert finding.facts["missing"] == 2
+    with closing(EventBus(path, delivery="manual", accept_loss=True)) as again:
+        assert again.publish(Counted(1)).position > 102
+    assert incarnation(path) == (2, None)

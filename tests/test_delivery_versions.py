@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from delivery_stage import Notes, Oops, accounted, standing_still
+from sums import sum_again
 
 from eventbus import EventBus, EventDefinitionError, Projection, Retry, Table, Transaction, event, handles
 from eventbus.events import event_type
@@ -43,6 +44,7 @@ def forgotten(path: Path, *events: Any) -> int:
         bus.publish_many(events)
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE eventbus_types SET version = ? WHERE version = 1", (version,))
+        sum_again(connection)
     connection.close()
     return version
 

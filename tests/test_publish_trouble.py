@@ -242,7 +242,7 @@ def test_closing_closes_all_connections_even_if_the_last_checkpoint_fails(tmp_pa
     bus.publish(Placed(1))
     monkeypatch.setattr("eventbus.store.readers.connect", _broken)
     bus.close()
-    assert [each.name for each in tmp_path.iterdir()] == ["shop.db"]
+    assert {each.name for each in tmp_path.iterdir()} == {"shop.db", "shop.db-witness"}
 
 
 def test_closing_while_somebody_else_writes_closes_all_and_waits_no_longer_than_it_was_told(tmp_path):
@@ -255,7 +255,7 @@ def test_closing_while_somebody_else_writes_closes_all_and_waits_no_longer_than_
     bus.close(timeout=0)
     other.execute("ROLLBACK")
     other.close()
-    assert {each.name for each in tmp_path.iterdir()} == {"shop.db", "shop.db-lock"}
+    assert {each.name for each in tmp_path.iterdir()} == {"shop.db", "shop.db-lock", "shop.db-witness"}
 
 
 def test_an_unexpected_error_before_storing_reaches_everybody_who_waits_for_the_writer(bus, monkeypatch):

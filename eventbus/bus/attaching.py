@@ -52,10 +52,12 @@ class Attachment:
         settings: Settings,
         *,
         adopt: bool,
+        accept_loss: bool,
         migrations: sqlite_utils.Migrations | None,
     ) -> None:
         self.settings, self.vocabulary = settings, Vocabulary()
-        self._path, self._adopt, self._migrations = path, adopt, migrations
+        self._path, self._migrations = path, migrations
+        self._opening = {"adopt": adopt, "accept_loss": accept_loss}
         self._lock = threading.RLock()
         self._declared = Declared(self.vocabulary)
         self._failures: list[Exception] = []
@@ -128,7 +130,7 @@ class Attachment:
         engine.between.extend(self._looks)
 
     def _open(self) -> Engine:
-        engine = Engine(Location.of(self._path), self.settings, self.vocabulary, adopt=self._adopt)
+        engine = Engine(Location.of(self._path), self.settings, self.vocabulary, **self._opening)
         self._migrate(engine, new=True)
         return engine
 

@@ -70,7 +70,8 @@ class EventBus(Follows, Ingests, Plugs, Timed, BacksUp, Handlers):
         with "manual" only `drain()` delivers. `migrations`: a sqlite_utils.Migrations for the app's own
         tables in the same file. `errors="raise"`: a failing live handler raises from publish. `source`:
         who publishes, and the scope of idempotency keys. `adopt`: make the log in a SQLite file that has
-        other tables. `max_payload`: bytes of JSON an event may have.
+        other tables. `accept_loss`: open a log that has lost events (LogRolledBack) all the same, in a new
+        incarnation. `max_payload`: bytes of JSON an event may have.
 
         EventDefinitionError for a setting that is none.
         """
@@ -78,7 +79,7 @@ class EventBus(Follows, Ingests, Plugs, Timed, BacksUp, Handlers):
         check_settings(path, durability, delivery, migrations, errors, source, max_payload)
         self.path, self.max_payload = None if path is None else os.fsdecode(path), max_payload
         settings = Settings(durability, delivery, errors, max_payload, clock or _system_clock)
-        self._attachment = Attachment(path, settings, adopt=adopt, migrations=migrations)
+        self._attachment = Attachment(path, settings, adopt=adopt, accept_loss=accept_loss, migrations=migrations)
         self.source = source or source_of(self.path)
         self._publishing = Publishing(self._attachment, self.source)
         self._emitting = Emitting(self._attachment)

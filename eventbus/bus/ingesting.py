@@ -128,6 +128,7 @@ class Ingesting:
         engine.settle()
         engine.storage.turnstile.check()
         try:
+            engine.storage.custody.room.check()
             with engine.storage.writing() as connection:
                 ingested, appended = self._intake().take(connection, draft, order)
         except LogError as error:

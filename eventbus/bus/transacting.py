@@ -196,6 +196,7 @@ class _Stay:
         draft = self._drafter.draft(event, **how)
         nesting.refuse_deeper(draft.type.name)
         storage = self.engine.storage
+        storage.custody.room.check()
         with self._guest.ours():
             found = storage.appender.append(self._guest.connection, [draft], iso(storage.clock.time()))
         self._appended.extend(found)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from eventbus.doctor.finding import Finding, sized, some
-from eventbus.store import blueprint, examining, verifying
+from eventbus.store import blueprint, examining, loss, verifying
 from eventbus.store.asking import Asking
 from eventbus.store.examining import Extent, LogRow
+from eventbus.store.recognise import LogIdentity
 from eventbus.store.schema import SCHEMA_VERSION
+from eventbus.store.witness import Witnessed
 
 Progress = Callable[[int, int], object]
 
@@ -110,6 +112,20 @@ def of_positions(connection: sqlite3.Connection, extent: Extent) -> Iterator[Fin
             f" {strangers:,} of subscriptions that are not there.",
             _SALVAGE,
             {"without_event": orphans, "without_subscription": strangers},
+        )
+
+
+def of_witness(row: LogRow, extent: Extent, told: Sequence[Witnessed]) -> Iterator[Finding]:
+    """What was acknowledged, and is not there."""
+    lost = loss.judge(LogIdentity(row.log_id, row.incarnation, row.schema_version), extent.given_out, told)
+    if lost is not None:
+        yield Finding(
+            "rolled-back",
+            "damaged",
+            f"{sized(lost.missing, 'acknowledged event')} {'is' if lost.missing == 1 else 'are'} missing, at positions"
+            f" {lost.first:,} to {lost.last:,}: storage lost them, or an older copy was put back. A bus refuses it.",
+            "Look for a newer copy, or its -wal; accept_loss=True goes on without them.",
+            {"missing": lost.missing, "first": lost.first, "last": lost.last, "synced": lost.synced},
         )
 
 

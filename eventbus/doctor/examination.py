@@ -16,7 +16,7 @@ from eventbus.doctor.engine import known_bugs
 from eventbus.doctor.finding import Examination, Finding, in_order
 from eventbus.doctor.place import Holders
 from eventbus.errors import LogCorrupt, LogError, LogReadOnly, LogTooNew, NotAnEventLog
-from eventbus.store import disk, examining
+from eventbus.store import disk, examining, witness
 from eventbus.store.asking import Asking
 from eventbus.store.examining import Extent, LogRow
 from eventbus.store.location import Location
@@ -24,6 +24,7 @@ from eventbus.store.looking import Shape
 from eventbus.store.opening import peek
 from eventbus.store.recognise import recognise
 from eventbus.store.schema import SCHEMA_VERSION
+from eventbus.store.witness import Witnessed
 
 Check = Callable[[sqlite3.Connection], Iterator[Finding]]
 
@@ -117,6 +118,7 @@ class _Examiner:
 
     def _read_events(self, row: LogRow, *, quick: bool) -> None:
         extents: list[Extent] = []
+        told = self._witnessed(row.log_id)  # before the log: whoever publishes meanwhile commits before it says so
 
         def extent(connection: sqlite3.Connection) -> Iterator[Finding]:
             extents.append(examining.extent(connection))
@@ -126,6 +128,7 @@ class _Examiner:
         self._check("its events", extent)
         if not extents:
             return
+        self.findings += contents.of_witness(row, extents[-1], told)
         self._check("its deliveries", lambda connection: contents.of_positions(connection, extents[-1]))
         if quick:
             return
@@ -135,6 +138,15 @@ class _Examiner:
             self.findings += found
         except LogError as error:
             self.findings.append(_unreadable("unreadable", error))
+
+    def _witnessed(self, log_id: str) -> list[Witnessed]:
+        try:
+            found = witness.look(Location.of(self._asking.path), log_id)
+        except (OSError, LogError) as error:
+            self.findings.append(Finding("witness", "look", f"The -witness beside the log cannot be read: {error}"))
+            return []
+        self.facts["witnessed"] = max((each.told for each in found), default=None)
+        return found
 
     def _read_deliveries(self) -> None:
         checks = {

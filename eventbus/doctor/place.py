@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from eventbus.doctor.finding import Finding, some
-from eventbus.store import checkpoint, disk, holders, lockfile, walfile
+from eventbus.store import checkpoint, disk, holders, lockfile, walfile, witness
 from eventbus.store.location import Location
 from eventbus.store.looking import Shape
 from eventbus.store.mounts import network_type
 
 _ROOM = 64 << 20  # bytes that a log wants free, or twice its -wal
 _LONG_WAL = 4 * checkpoint.ENOUGH_FRAMES * 4096  # bytes; checkpoints keep it well below
-_BESIDE = ("", *disk.SIDECARS, lockfile.LOCK_SUFFIX)
+_BESIDE = ("", *disk.SIDECARS, lockfile.LOCK_SUFFIX, witness.SUFFIX)
 
 
 @attrs.frozen

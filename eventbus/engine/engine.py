@@ -78,11 +78,14 @@ class Hearer(Protocol):
 class Engine:
     """The open log and its writer; and what delivers, which is made when it is first needed."""
 
-    def __init__(self, location: Location, settings: Settings, vocabulary: Vocabulary, *, adopt: bool) -> None:
+    def __init__(
+        self, location: Location, settings: Settings, vocabulary: Vocabulary, *, adopt: bool, accept_loss: bool = False
+    ) -> None:
         self.settings, self.vocabulary, self.clock = settings, vocabulary, settings.clock
         self.pid = os.getpid()
+        how = {"adopt": adopt, "accept_loss": accept_loss}
         self.storage = Storage(
-            location, durability=settings.durability, adopt=adopt, clock=settings.clock, vocabulary=vocabulary
+            location, durability=settings.durability, clock=settings.clock, vocabulary=vocabulary, **how
         )
         self.hearers: list[Hearer] = []
         self.recorders: list[Callable[[Appended], None]] = []

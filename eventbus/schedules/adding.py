@@ -46,6 +46,7 @@ def add_event(storage: Storage, draft: Draft, kind: Kind, due: float, catch_up: 
 
     IdempotencyConflict, or EventBusError, where that id stands for something else.
     """
+    storage.custody.room.check()
     with storage.writing() as connection:
         now = iso(storage.clock.time())
         row = schedules.for_event(connection, storage.names, draft, kind, iso(due), catch_up, now)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 
 from eventbus.errors import LogReplaced, Stored
+from eventbus.store.checkpoint import wal_bytes
 from eventbus.store.location import Location
 
 # Windows does not let go the names of files that are open.
@@ -22,7 +23,8 @@ class Anchor:
     """What stands at a log's path and beside it when this is made, which is once the log is open."""
 
     def __init__(self, location: Location) -> None:
-        self._path = location.name
+        self._path, self._where = location.name, location.path
+        self.wal_bytes = 0  # of the -wal, at the last check
         names = (location.path, location.path + "-wal") if location.path is not None and _CAN_BE_MOVED else ()
         self._seen = [(name, _identity(os.stat(name))) for name in names if os.path.exists(name)]
         self._is_lost = False
@@ -47,6 +49,9 @@ class Anchor:
                 return f"{os.path.basename(name)} was moved or deleted ({error.strerror})"
             if (found.st_ino, found.st_dev) != seen:
                 return f"{os.path.basename(name)} was replaced by another file"
+            self.wal_bytes = found.st_size  # of the last one, which is the -wal
+        if len(self._seen) < 2:
+            self.wal_bytes = wal_bytes(self._where)
         return None
 
 

@@ -35,10 +35,13 @@ class CheckpointResult:
 
 
 def run(writer: sqlite3.Connection, partner: sqlite3.Connection) -> CheckpointResult:
-    """Checkpoint through `partner` while `writer` holds the write lock; neither may be in a transaction.
+    """Checkpoint through `partner` while `writer` holds the write lock; `partner` is in no transaction.
 
-    Does not wait for another process that is writing: the result says busy. Raises sqlite3.Error.
+    `writer` may be in a write transaction in which it has written nothing yet; otherwise this does not wait for
+    another process that is writing: the result says busy. Raises sqlite3.Error.
     """
+    if writer.in_transaction:
+        return _move(partner)
     try:
         writer.execute("BEGIN IMMEDIATE").close()
     except sqlite3.OperationalError as error:
@@ -46,18 +49,36 @@ def run(writer: sqlite3.Connection, partner: sqlite3.Connection) -> CheckpointRe
             return CheckpointResult(0, 0, busy=True)
         raise
     try:
-        busy, frames, moved = partner.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        return _move(partner)
     finally:
-        writer.execute("COMMIT").close()
+        writer.execute("ROLLBACK").close()  # nothing was written
+
+
+def _move(partner: sqlite3.Connection) -> CheckpointResult:
+    busy, frames, moved = partner.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return CheckpointResult(max(frames, 0), max(moved, 0), busy=bool(busy))
+
+
+def bytes_of(frames: int, page_size: int = _PAGE) -> int:
+    """How long a -wal with so many frames is."""
+    return _WAL_HEADER + frames * (page_size + _FRAME_HEADER)
+
+
+def kept() -> int:
+    """To how many bytes SQLite cuts a -wal that is begun anew; what is longer than that is being written."""
+    return bytes_of(ENOUGH_FRAMES)
+
+
+def wal_bytes(path: str | None) -> int:
+    """How long the -wal of a log is, 0 if there is none."""
+    if path is None:
+        return 0
+    try:
+        return os.stat(path + "-wal").st_size
+    except OSError:
+        return 0
 
 
 def wal_frames(location: Location) -> int:
     """About how many frames the -wal has room for, by its size; an upper bound, as frames are reused."""
-    if location.path is None:
-        return 0
-    try:
-        size = os.stat(location.path + "-wal").st_size
-    except FileNotFoundError:
-        return 0
-    return max(0, size - _WAL_HEADER) // (_PAGE + _FRAME_HEADER)
+    return max(0, wal_bytes(location.path) - _WAL_HEADER) // (_PAGE + _FRAME_HEADER)

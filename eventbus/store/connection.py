@@ -7,13 +7,11 @@ import sys
 from typing import TypeVar
 
 from eventbus.errors import EventBusError
+from eventbus.store.checkpoint import kept
 from eventbus.store.location import Location
 from eventbus.store.trouble import translate
 
 OLDEST_SQLITE = (3, 37, 0)  # STRICT tables; the shared memory file system came with 3.36
-
-# Bytes of -wal that SQLite keeps for reuse after a checkpoint; about twice what we let grow before one.
-_WAL_KEPT = 4 << 20
 
 # A first connection may meet another process in recovery or in its last close; SQLite's own waiting fits there.
 _SETUP_SECONDS = 5.0
@@ -29,7 +27,6 @@ _SETTINGS = (
     # A checkpoint beside another connection's restart of the WAL can corrupt the file in SQLite up to
     # 3.51.2; store/checkpoint.py runs them under the write lock instead.
     "PRAGMA wal_autocheckpoint = 0",
-    f"PRAGMA journal_size_limit = {_WAL_KEPT}",
     "PRAGMA synchronous = FULL",
 )
 _SETTINGS_MACOS = ("PRAGMA fullfsync = ON", "PRAGMA checkpoint_fullfsync = ON")
@@ -51,7 +48,9 @@ def connect_as(kind: type[C], location: Location, *, writable: bool) -> C:
 
 def settings() -> tuple[str, ...]:
     """The PRAGMA statements each connection to a log begins with, on this platform."""
-    return _SETTINGS + _SETTINGS_MACOS if sys.platform == "darwin" else _SETTINGS
+    # Of the -wal as much is kept for reuse as we let grow: what is beyond that tells when a checkpoint is due.
+    common = (*_SETTINGS, f"PRAGMA journal_size_limit = {kept()}")
+    return common + _SETTINGS_MACOS if sys.platform == "darwin" else common
 
 
 def open_uri(kind: type[C], location: Location, uri: str, statements: tuple[str, ...]) -> C:

@@ -12,18 +12,28 @@ import os
 
 _PROBE = 64 * 1024  # bytes; more than the largest page, little enough to write at once
 _LITTLE = 1 << 20  # bytes of free space below which an I/O error is taken for a full disk
+_sync = getattr(os, "fdatasync", os.fsync)  # as SQLite does
 SIDECARS = ("-wal", "-shm", "-journal")
+
+
+def space(path: str) -> tuple[int, int] | None:
+    """Bytes that may still be written where `path` lies, and of how many; None where the system does not say."""
+    try:
+        if hasattr(os, "statvfs"):
+            figures = os.statvfs(os.path.dirname(path))
+            return figures.f_bavail * figures.f_frsize, figures.f_blocks * figures.f_frsize
+        import shutil
+
+        usage = shutil.disk_usage(os.path.dirname(path))
+    except OSError:
+        return None
+    return usage.free, usage.total
 
 
 def free_bytes(path: str) -> int | None:
     """Bytes that may still be written where `path` lies; None where the system does not say."""
-    if not hasattr(os, "statvfs"):
-        return None
-    try:
-        figures = os.statvfs(os.path.dirname(path))
-    except OSError:
-        return None
-    return figures.f_bavail * figures.f_frsize
+    figures = space(path)
+    return None if figures is None else figures[0]
 
 
 def probe(path: str) -> OSError | None:
@@ -34,7 +44,7 @@ def probe(path: str) -> OSError | None:
         with tempfile.TemporaryFile(dir=os.path.dirname(path)) as file:
             file.write(b"\0" * _PROBE)
             file.flush()
-            os.fsync(file.fileno())
+            _sync(file.fileno())
     except OSError as error:
         return error
     return None

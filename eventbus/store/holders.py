@@ -38,15 +38,15 @@ def is_shared(path: str) -> bool:
 
 def who_has_open(path: str) -> set[int]:
     """The processes that have the log open, this one too, as far as the system tells."""
-    return _locking(path + "-shm", lambda first, last: first <= _OPEN <= last)
+    return _with_locks(path + "-shm", lambda first, last: first <= _OPEN <= last)
 
 
 def who_reads(path: str) -> set[int]:
     """The processes inside a read transaction, this one too, as far as the system tells."""
-    return _locking(path + "-shm", lambda first, last: first <= _LAST_READ_LOCK and last >= _FIRST_READ_LOCK)
+    return _with_locks(path + "-shm", lambda first, last: first <= _LAST_READ_LOCK and last >= _FIRST_READ_LOCK)
 
 
-def _locking(name: str, covers: Callable[[int, float], bool]) -> set[int]:
+def _with_locks(name: str, covers: Callable[[int, float], bool]) -> set[int]:
     key = _key(name)
     found: set[int] = set()
     for words in (line.split() for line in _locks().splitlines()) if key else ():
@@ -60,6 +60,20 @@ def _locking(name: str, covers: Callable[[int, float], bool]) -> set[int]:
 def described(pid: int) -> str:
     """A process as a message names it: its number and, where the system tells, the name of its program."""
     return _described(pid)
+
+
+def is_open_by_another_name(path: str) -> bool:
+    """True if the system shows that a process has this file open as a log, but not by this name (a hard link).
+
+    One that has it open by this name has locked a byte of the -shm beside it as well.
+    """
+    locks = _locks()
+    return bool(_locking(locks, path) - _locking(locks, path + "-shm"))
+
+
+def _locking(locks: str, name: str) -> set[str]:
+    key = _key(name)
+    return {line.split()[-4] for line in locks.splitlines() if key is not None and key in line.split()}
 
 
 def writing_pids(locks: str, key: str, byte: int) -> set[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import weakref
 
+from eventbus.errors import EventBusError
 from eventbus.store.connection import connect_as
 from eventbus.store.guarding import protect
 from eventbus.store.location import Location
@@ -27,7 +28,11 @@ class Loans:
         return bool(self._lent)
 
     def lend(self) -> sqlite3.Connection:
-        """One with our settings, which may not change the log's tables. Raises LogError."""
+        """One with our settings, which may not change the log's tables. Raises LogError; EventBusError in memory."""
+        if self._location.memory:
+            raise EventBusError(
+                "A log in memory has no file to connect to.", hint="Use bus.transaction(), or give the bus a path."
+            )
         connection = connect_as(_Lent, self._location, writable=True)
         connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
         connection.set_authorizer(protect)

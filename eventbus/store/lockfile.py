@@ -84,22 +84,34 @@ def is_delivered(path: str, row_id: int) -> bool | None:
 
 
 class Leases:
-    """The subscriptions that this engine may deliver; in memory, where nobody else is, all of them."""
+    """The subscriptions that this engine may deliver; in memory, where nobody else is, all of them.
 
-    def __init__(self, location: Location) -> None:
-        self._path = None if location.path is None else location.path + LOCK_SUFFIX
+    Bytes of another file than `<log>-lock` can be leased in the same way, with its `suffix`.
+    """
+
+    def __init__(self, location: Location, suffix: str = LOCK_SUFFIX) -> None:
+        self._path = None if location.path is None else location.path + suffix
         self._file: _LockFile | None = None
+
+    def descriptor(self) -> int:
+        """That of the file, which is made if need be; not in memory. Raises LogError."""
+        with _guard:
+            return self._opened().descriptor
+
+    def _opened(self) -> _LockFile:
+        assert self._path is not None
+        if self._file is None:
+            self._file = _lock_files.get(self._path) or _LockFile(self._path)
+            _lock_files[self._path] = self._file
+            self._file.users.add(self)
+        return self._file
 
     def take(self, row_id: int) -> bool:
         """True if the subscription is ours now, or was already. Never waits. Raises LogError."""
         if self._path is None:
             return True
         with _guard:
-            if self._file is None:
-                self._file = _lock_files.get(self._path) or _LockFile(self._path)
-                _lock_files[self._path] = self._file
-                self._file.users.add(self)
-            return self._file.take(row_id, self)
+            return self._opened().take(row_id, self)
 
     def holder(self, row_id: int) -> int | None:
         """The process that has the subscription; 0 where the system does not tell which, None if it is free."""
@@ -136,12 +148,13 @@ class _LockFile:
         self.path = path
         self.users: set[Leases] = set()
         self.holders: dict[int, Leases] = {}
-        self._descriptor = _open(path)
+        self.descriptor = _open(path)
 
     def take(self, row_id: int, who: Leases) -> bool:
         if self._was_replaced():
-            self.close()
-            self._descriptor = _open(self.path)
+            anew = _open(self.path)
+            os.dup2(anew, self.descriptor, inheritable=False)  # whoever has the number may go on using it
+            os.close(anew)
             self.holders = {held: owner for held, owner in self.holders.items() if self._try(held)}
         holder = self.holders.get(row_id)
         if holder is not None:  # perhaps of another engine of this process, which is closing
@@ -153,7 +166,7 @@ class _LockFile:
 
     def _try(self, row_id: int) -> bool:
         try:
-            _lock(self._descriptor, row_id)
+            _lock(self.descriptor, row_id)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
                 return False
@@ -161,12 +174,12 @@ class _LockFile:
         return True
 
     def holder(self, row_id: int) -> int | None:
-        return os.getpid() if row_id in self.holders else _holder(self._descriptor, row_id)
+        return os.getpid() if row_id in self.holders else _holder(self.descriptor, row_id)
 
     def give_up(self, row_id: int, who: Leases) -> None:
         if self.holders.get(row_id) is who:
             del self.holders[row_id]
-            _unlock(self._descriptor, row_id)
+            _unlock(self.descriptor, row_id)
 
     def _was_replaced(self) -> bool:
         """True if somebody deleted the file: whoever comes now would lock another one."""
@@ -174,11 +187,11 @@ class _LockFile:
             there = os.stat(self.path)
         except FileNotFoundError:
             return True
-        here = os.fstat(self._descriptor)
+        here = os.fstat(self.descriptor)
         return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
 
 def _open(path: str) -> int:

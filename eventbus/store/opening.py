@@ -6,16 +6,18 @@ A new log is made in one transaction before the switch to WAL, so that the file 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import stat
 import threading
+from collections.abc import Callable
 
 from eventbus.clock import Bell, Clock, Deadline, SystemClock
 from eventbus.errors import LogBusy, LogCorrupt, LogError, LogIOError, LogOnNetworkFS, LogReadOnly, NotAnEventLog
 from eventbus.store import checkpoint, disk
 from eventbus.store.connection import connect
-from eventbus.store.copying import go_on_as_another
+from eventbus.store.holders import is_open_by_another_name
 from eventbus.store.location import Location
 from eventbus.store.looking import Look, Shape, keeps_from_writing, open_alone, open_to_look
 from eventbus.store.migrations import bring_up
@@ -32,21 +34,26 @@ _SQLITE_READONLY_ROLLBACK = 776  # a journal of a crashed transaction would have
 _JOURNAL_BEGINS = bytes.fromhex("d9d505f920a163d7")  # sqlite.org/fileformat2.html, section 3
 
 _opening = threading.Lock()
+_log = logging.getLogger("eventbus.store")
 
 
-def open_log(location: Location, *, adopt: bool, clock: Clock) -> sqlite3.Connection:
+def open_log(
+    location: Location, *, adopt: bool, clock: Clock, examine: Callable[[sqlite3.Connection], object] = bool
+) -> sqlite3.Connection:
     """The writer's connection to a log, made if there is none yet (file 0600, folder 0700).
 
-    `adopt` allows to make our tables in a database that has others. Raises LogError; what is refused
-    is left as it was.
+    `adopt` allows to make our tables in a database that has others. `examine` is given a connection to a log that
+    was there before, which changes nothing, and raises LogError to refuse it. Raises LogError; what is refused is left
+    as it was.
     """
     # One at a time: a look shares its read-only -shm with what opens the same log in this process meanwhile.
     with _opening:
         if location.path is not None:
             _refuse_by_place(location.path)
             _refuse_half(location.path)
+            _refuse_other_names(location.path)
             _ensure_file(location.path)
-            _refuse_by_content(location, adopt=adopt, clock=clock)
+            _refuse_by_content(location, adopt=adopt, clock=clock, examine=examine)
         connection = connect(location, writable=True)
     try:
         _settle(connection, location, adopt=adopt, clock=clock)
@@ -83,10 +90,12 @@ def _found(path: str | os.PathLike[str]) -> tuple[Location, Shape]:
     return location, shape
 
 
-def _refuse_by_content(location: Location, *, adopt: bool, clock: Clock) -> None:
+def _refuse_by_content(
+    location: Location, *, adopt: bool, clock: Clock, examine: Callable[[sqlite3.Connection], object]
+) -> None:
     shape = Shape.of(location.name)
     if shape.size or shape.has_frames:
-        _looked(location, adopt=adopt, clock=clock, to_write=True).close()
+        _looked(location, adopt=adopt, clock=clock, to_write=True, examine=examine).close()
     if keeps_from_writing(location):
         raise LogBusy(
             location.name,
@@ -95,7 +104,14 @@ def _refuse_by_content(location: Location, *, adopt: bool, clock: Clock) -> None
         )
 
 
-def _looked(location: Location, *, adopt: bool, clock: Clock, to_write: bool) -> Look:
+def _looked(
+    location: Location,
+    *,
+    adopt: bool,
+    clock: Clock,
+    to_write: bool,
+    examine: Callable[[sqlite3.Connection], object] = bool,
+) -> Look:
     """A connection that leaves no trace, to what has been recognised; waits while another process makes it."""
     path = location.name
     deadline = Deadline(clock, _BUSY_SECONDS)
@@ -108,6 +124,8 @@ def _looked(location: Location, *, adopt: bool, clock: Clock, to_write: bool) ->
                 raise LogError(
                     path, "an older release made it.", hint="Open it once with its application to update it."
                 )
+            if found is not None:
+                examine(connection)
             return connection
         except (LogError, sqlite3.Error) as error:
             connection.close()
@@ -177,7 +195,6 @@ def _settle(connection: sqlite3.Connection, location: Location, *, adopt: bool, 
             _BUSY_SECONDS,
             during="make the log",
         )
-    until_free(lambda: go_on_as_another(connection), name, clock, _BUSY_SECONDS, during="open")
     mode = until_free(
         lambda: connection.execute("PRAGMA journal_mode = WAL").fetchone()[0],
         name,
@@ -207,6 +224,23 @@ def _refuse_by_place(path: str) -> None:
     reason = disk.unwritable(path) if here else disk.unwritable_folder(folder)
     if reason is not None:
         raise LogReadOnly(path, f"{reason}.", hint="Give this user the right to write there, or choose another place.")
+
+
+def _refuse_other_names(path: str) -> None:
+    """A hard link has another -wal: who opens the log by that name knows nothing of who opens it by this one."""
+    try:
+        names = os.stat(path).st_nlink
+    except OSError:  # there is none yet
+        return
+    if names < 2:
+        return
+    if is_open_by_another_name(path):
+        raise LogBusy(
+            path,
+            "a process has it open by another of its names (it has hard links).",
+            hint="Open it by one name in all processes, and remove the other names: they have a -wal each.",
+        )
+    _log.warning("%s: the file has %d names (hard links); whoever opens it by another one damages it", path, names)
 
 
 def _refuse_half(path: str) -> None:

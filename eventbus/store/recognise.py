@@ -151,6 +151,8 @@ def _identity(connection: sqlite3.Connection, path: str, names: Set[str]) -> Log
         raise LogCorrupt(path, f"its table eventbus_log is not as we make it ({error}).", hint=_RESTORE) from error
     if identity.schema_version < 1:
         raise LogCorrupt(path, f"its schema version is {identity.schema_version}.", hint=_RESTORE)
+    if identity.incarnation < 1:
+        raise LogCorrupt(path, f"its incarnation is {identity.incarnation}.", hint=_RESTORE)
     missing = sorted(_OURS - names)
     if identity.schema_version == SCHEMA_VERSION and missing:
         raise LogCorrupt(path, f"it lacks {', '.join(missing)}.", hint=_RESTORE)

@@ -17,20 +17,18 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import Any, Literal, TypeVar
 
 from eventbus.clock import Clock, Deadline
-from eventbus.errors import BusClosed, EventBusError, ForkedBus, LogBusy, WouldDeadlock
+from eventbus.errors import BusClosed, ForkedBus, LogBusy, LogError, WouldDeadlock
 from eventbus.events import Vocabulary
-from eventbus.store import checkpoint
-from eventbus.store.anchor import Anchor
 from eventbus.store.append import Appender
 from eventbus.store.breather import Breather
+from eventbus.store.connection import connect
+from eventbus.store.custody import Custody
 from eventbus.store.deadline import Watch
 from eventbus.store.guest import Guest
 from eventbus.store.lending import Loans
 from eventbus.store.location import Location
 from eventbus.store.names import NameBook
-from eventbus.store.opening import open_log
 from eventbus.store.querying import Asker
-from eventbus.store.readers import Readers
 from eventbus.store.transaction import inside
 from eventbus.store.trouble import begin_immediate, is_sqlites, translate
 from eventbus.store.turnstile import Turn, Turnstile
@@ -51,7 +49,14 @@ class Storage:
     """The open log; `writing` and `reading` lend its connections."""
 
     def __init__(
-        self, location: Location, *, durability: Durability, adopt: bool, clock: Clock, vocabulary: Vocabulary
+        self,
+        location: Location,
+        *,
+        durability: Durability,
+        adopt: bool,
+        clock: Clock,
+        vocabulary: Vocabulary,
+        accept_loss: bool = False,
     ) -> None:
         self.location, self.clock, self.durability = location, clock, durability
         self.path = location.path or ":memory:"
@@ -64,17 +69,17 @@ class Storage:
         self._breather = Breather(location.path, clock)
         self._loans = Loans(location)
         self._synced: bool | None = None
-        self._commits, self._budget = 0, checkpoint.ENOUGH_FRAMES // 8
         self._pid = os.getpid()
         self._hurry: Deadline | None = None  # after this nobody waits for another process any more
         self.closed = False
-        self._writer = open_log(location, adopt=adopt, clock=clock)
-        self._anchor = Anchor(location)
-        self._readers = Readers(location, self._anchor, self.check)
+        self.custody = Custody(self, self._reopen, adopt=adopt, accept_loss=accept_loss)
+        self._writer = self.custody.writer
+        self.names.forget()  # what was recorded while it was opened is read like everything else
         try:
             self.names.refresh(self._writer)
         except BaseException:
             self._writer.close()
+            self.custody.close()
             raise
         self.names.refill = self._refill_names
 
@@ -156,6 +161,9 @@ class Storage:
         self._start_clean()
         self._set_sync(synced and self.durability == "power")
         begin_immediate(self._writer, self.path, self.clock, self._patience())
+        if self.custody.begun(self._writer):  # only what begins after it can begin the -wal anew
+            self._writer.execute(_ROLLBACK)
+            begin_immediate(self._writer, self.path, self.clock, self._patience())
         return self._writer
 
     def _start_clean(self) -> None:
@@ -163,7 +171,7 @@ class Storage:
         self.check()
         if self._hurry is None:
             self._breather.begin(lent=bool(self._loans))
-        self._anchor.check_again()
+        self.custody.before()
         self._roll_back()
         if self._guest is not None and self._guest.is_begun:
             self.roll_back_guest(self._guest)
@@ -172,9 +180,20 @@ class Storage:
         try:
             self._writer.execute(_COMMIT)
         except sqlite3.Error as error:
-            raise translate(self.path, error, during="commit") from error
-        self._anchor.check()
+            raise self.custody.doubted(translate(self.path, error, during="commit")) from error
+        self.custody.committed(self.appender.last)
         self.names.keep()
+
+    def _reopen(self) -> None:
+        """Write through a connection that knows nothing of a commit that failed. Raises LogError."""
+        self._roll_back()
+        self._close_guest()
+        self.custody.anchor.check("not stored")
+        # Before the old one is closed: the last connection to go would take the -wal with it.
+        writer = connect(self.location, writable=True)
+        old, self._writer, self._synced = self._writer, writer, None
+        old.close()
+        self.custody.settle(writer)
 
     def _undo(self, error: BaseException) -> None:
         """Roll back, and raise our error for one of SQLite's."""
@@ -184,9 +203,8 @@ class Storage:
             raise translate(self.path, error, during="write") from error
 
     def _count_commit(self) -> None:
-        self._commits += 1
-        if self._commits >= self._budget:
-            self._checkpoint()
+        if self.custody.is_due():
+            self.custody.checkpoint(self._writer)
         self._breather.end()
 
     def _roll_back(self) -> None:
@@ -209,9 +227,14 @@ class Storage:
         """The connection user SQL runs on; only inside the turnstile."""
         self.check()
         if self._guest is None or self._guest.is_closed:
-            self._anchor.check("not stored")
+            self.custody.anchor.check("not stored")
             self._guest = Guest(self.location, self.clock)
         return self._guest
+
+    def _close_guest(self) -> None:
+        guest, self._guest = self._guest, None
+        if guest is not None:
+            guest.close()
 
     def begin_guest(
         self, tables: frozenset[str] | None, *, synced: bool, watched: bool = True, delivering: bool = False
@@ -258,10 +281,13 @@ class Storage:
         if not self._watch.disarm(guest):
             guest.check()
         try:
+            last = self.custody.appended_by(guest)
             guest.commit()
-            self._anchor.check()
-        except BaseException:
+            self.custody.committed(last)
+        except BaseException as error:
             self.names.forget()
+            if isinstance(error, LogError):
+                self.custody.doubted(error)
             raise
         if self.names.staged:  # a savepoint of the user's may have taken some of them back
             self.names.forget()
@@ -296,13 +322,13 @@ class Storage:
                 yield guest.connection
             return
         with self._turn_in_memory():
-            connection = self._readers.take()
+            connection = self.custody.readers.take()
             try:
                 yield connection
             except sqlite3.Error as error:
                 raise translate(self.path, error, during="read") from error
             finally:
-                self._readers.give_back(connection)
+                self.custody.readers.give_back(connection)
 
     def _turn_in_memory(self) -> AbstractContextManager[bool | None]:
         return self.turnstile.turn() if self.location.memory else nullcontext()
@@ -322,11 +348,7 @@ class Storage:
 
     def connect(self) -> sqlite3.Connection:
         """A connection with our settings that is nobody else's; it waits 5 s for a lock, as sqlite3 does."""
-        if self.location.memory:
-            raise EventBusError(
-                "A log in memory has no file to connect to.", hint="Use bus.transaction(), or give the bus a path."
-            )
-        self._anchor.check("")
+        self.custody.anchor.check("")
         return self._loans.lend()
 
     # -- housekeeping ------------------------------------------------------------------------------
@@ -335,37 +357,10 @@ class Storage:
         with self.turnstile.turn(timeout=0) as entered:
             if self.closed or not entered:
                 return
-            if self._commits:
-                self._checkpoint()
-            if self._guest is not None:
-                self._guest.close()
-                self._guest = None
+            self.custody.checkpoint_at_rest(self._writer)
+            self._close_guest()
         self._asker.close()
-        self._readers.rest()
-
-    def _checkpoint(self) -> None:
-        """Move the WAL into the main file, under the write lock; see store/checkpoint.py for why.
-
-        Raises nothing: it comes after commits, and nothing is lost by a WAL that stays longer.
-        """
-        commits, self._commits = self._commits, 0
-        if self.location.memory:
-            return
-        try:
-            partner = self._readers.take()
-            try:
-                result = checkpoint.run(self._writer, partner)
-            finally:
-                self._readers.give_back(partner)
-        except Exception:
-            _log.warning("a checkpoint failed; it is tried again later", exc_info=True)
-            self._roll_back()
-            return
-        if result.busy:  # another process is writing: after the next commit it may be done
-            self._commits = commits
-        elif result.frames > 0:
-            wanted = commits * checkpoint.ENOUGH_FRAMES // result.frames
-            self._budget = max(1, min(wanted, checkpoint.ENOUGH_FRAMES))
+        self.custody.readers.rest()
 
     def close(self) -> None:
         """Bring the WAL into the main file and close every connection, whatever becomes of the others.
@@ -386,14 +381,14 @@ class Storage:
     def _close_in_turn(self) -> None:
         if self.closed:
             return
-        self._checkpoint()
+        self.custody.checkpoint(self._writer)
         self.closed = True
-        readers = self._readers.close()
+        readers = self.custody.readers.close()
         self._watch.close()
         with ExitStack() as closing:  # the last one here is closed first
+            closing.callback(self.custody.close)
             closing.callback(self._writer.close)
-            if self._guest is not None:
-                closing.callback(self._guest.close)
+            closing.callback(self._close_guest)
             for connection in readers:
                 closing.callback(connection.close)
             closing.callback(self._asker.close)

@@ -13,6 +13,7 @@ from threading import Lock
 
 from eventbus.clock import iso
 from eventbus.errors import EventBusError, LogError, LogReplaced, PublishInDoubt
+from eventbus.store import reading
 from eventbus.store.append import Appended, Draft
 from eventbus.store.storage import Storage
 from eventbus.store.turnstile import Turn
@@ -112,17 +113,46 @@ class Writer:
     def _commit(self, batch: list[Request]) -> None:
         """Store a batch in one commit; each request ends with a result or an error of its own."""
         try:
+            self._storage.custody.room.check()
             self._storage.commit(lambda connection: self._append(connection, batch))
         except BaseException as error:
+            if _is_in_doubt(error) and self._again(batch):
+                return
             for request in batch:
                 request.appended = []
                 request.error = request.error or _told(error, request)
             if not isinstance(error, Exception):
                 raise
 
+    def _again(self, batch: list[Request]) -> bool:
+        """After a commit whose outcome is open: open the log anew, and look or do it again; True if it is stored.
+
+        Each event has its id already, so that it is stored once, whichever of the two commits it was.
+        """
+        if self._storage.location.memory:
+            return False
+        try:
+            self._storage.custody.recover()
+            if not self._is_there(batch):
+                self._storage.commit(lambda connection: self._append(connection, batch))
+        except EventBusError as error:
+            _log.warning("a commit failed, and once more after the log was opened anew: %s", error)
+            return False
+        return True
+
+    def _is_there(self, batch: list[Request]) -> bool:
+        """True if what this process has appended last is in the log: then all of it is, it was one commit."""
+        written = [each for request in batch for each in request.appended if each.row is not None]
+        if not written:
+            return False
+        with self._storage.reading() as connection:
+            row = reading.one(connection, written[0].draft.id)
+        return row is not None and row[0] == written[0].receipt.position
+
     def _append(self, connection: sqlite3.Connection, batch: list[Request]) -> None:
         now = iso(self._storage.clock.time())
         for request in batch:
+            request.appended, request.error = [], None  # of the first try, if this is the second
             try:
                 request.appended = self._storage.appender.append(connection, request.drafts, now)
             except EventBusError as error:  # raised before its first row was written
@@ -131,14 +161,17 @@ class Writer:
 
 def _told(error: BaseException, request: Request) -> BaseException:
     """The error for one of the requests that shared a failed commit."""
-    if isinstance(error, LogReplaced):  # publishing again with the key would store it in another file
-        return error
-    if isinstance(error, LogError) and error.stored == "in doubt" and request.drafts:
+    if isinstance(error, LogError) and _is_in_doubt(error) and request.drafts:
         draft = request.drafts[0]
         doubt = PublishInDoubt(draft.key or draft.id, error.what)
         doubt.__cause__ = error
         return doubt
     return error
+
+
+def _is_in_doubt(error: BaseException) -> bool:
+    # Publishing again what was stored in a file that is another one now would store it in this one, too.
+    return isinstance(error, LogError) and error.stored == "in doubt" and not isinstance(error, LogReplaced)
 
 
 def _nothing() -> None:
