@@ -45,6 +45,7 @@ Row = tuple[
     int, str, int, str | None, int | None, str, int, str | None, str | None, str | None, str | None, str | bytes | None
 ]
 _PLAIN = 12
+_UNREAD: Any = object()
 
 
 class Envelope:
@@ -61,6 +62,7 @@ class Envelope:
     def __init__(self, row: Row, names: Names) -> None:
         self._row = row
         self._names = names
+        self._event = _UNREAD
 
     @classmethod
     def around(cls, event: Any, row: Row, names: Names) -> Envelope:
@@ -138,16 +140,16 @@ class Envelope:
     @property
     def event(self) -> Any:
         """The event itself, decoded once. UnknownEvent if its class is not loaded, InvalidEvent if it does not fit."""
-        try:
-            return self._event
-        except AttributeError:
-            pass
-        row = self._verified()
-        payload = row[11]
-        if payload is None:
-            raise EventBusError(f"The payload of event {self.id} was erased.")
-        self._event = self._names.decode(self._names.type_named(row[2]), row[10], payload)
-        return self._event
+        event = self._event
+        if event is _UNREAD:
+            row, names = self._row, self._names
+            if len(row) > _PLAIN:
+                names.verify(row)
+            payload = row[11]
+            if payload is None:
+                raise EventBusError(f"The payload of event {self.id} was erased.")
+            event = self._event = names.decode(names.type_named(row[2]), row[10], payload)
+        return event
 
     def _verified(self) -> Row:
         row: tuple[Any, ...] = self._row

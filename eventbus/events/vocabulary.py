@@ -44,6 +44,7 @@ class Vocabulary:
     def __init__(self) -> None:
         self._by_class: dict[type, EventType] = {}
         self._by_name: dict[_Key, EventType] = {}
+        self._last: dict[_Key, tuple[int, EventType]] = {}  # what was found, and when
         self._lock = threading.Lock()
         self._joined: Vocabulary | None = None
 
@@ -91,9 +92,14 @@ class Vocabulary:
 
         EventDefinitionError if several are loaded and none was met.
         """
-        met = self._by_name.get((name, version))
+        last = self._last.get((name, version))
+        if last is not None and last[0] == _version:
+            return last[1]
+        now, met = _version, self._by_name.get((name, version))
         if met is not None:
-            return _reloaded(met) or met
+            met = _reloaded(met) or met
+            self._last[name, version] = (now, met)
+            return met
         loaded = _alive((name, version))
         if len(loaded) > 1:
             del loaded

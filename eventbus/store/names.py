@@ -10,7 +10,7 @@ from typing import Any
 
 from eventbus.errors import LogCorrupt, UnknownEvent
 from eventbus.events import EventType, Kind, TypeName, Vocabulary
-from eventbus.store.checksums import damage
+from eventbus.store.checksums import damage, is_whole, spelled_source, spelled_type
 
 _NEWEST = (
     "SELECT types_revision, (SELECT max(id) FROM eventbus_types), (SELECT max(id) FROM eventbus_sources)"
@@ -43,6 +43,8 @@ class NameBook:
         self._sources: dict[int, str] = {}
         self._source_ids: dict[str, int] = {}
         self._ids: dict[EventType, int] = {}  # classes whose row is as they say
+        self._spelled_types: dict[int, str] = {}  # as checksums cover them
+        self._spelled_sources: dict[int, str] = {}
         self._new_types: dict[int, TypeName] = {}
         self._new_sources: dict[int, str] = {}
 
@@ -66,7 +68,11 @@ class NameBook:
         if last_type is not None and last_type > after:
             rows = connection.execute(_TYPES, (after,)).fetchall()
             with self._lock:
-                self._types = {**self._types, **{type_id: _type_name(*row) for type_id, *row in rows}}
+                found = {type_id: _type_name(*row) for type_id, *row in rows}
+                self._types = {**self._types, **found}
+                self._spelled_types.update(
+                    {type_id: spelled_type(name.name, name.version) for type_id, name in found.items()}
+                )
                 self._revision, self._types_read = revision, rows[-1][0]
                 self._ids.clear()
         if last_source is not None and last_source > self._sources_read:
@@ -100,8 +106,12 @@ class NameBook:
         return known.decode(payload)
 
     def verify(self, row: Sequence[Any]) -> None:
-        type_ = self._types.get(row[2]) or self.type_named(row[2])
-        source = self._sources.get(row[6]) or self.source_named(row[6])
+        try:
+            if is_whole(row, self._spelled_types[row[2]], self._spelled_sources[row[6]]):
+                return
+        except (KeyError, UnicodeEncodeError, TypeError):
+            pass  # a name that was not asked for yet, or damage: said below
+        type_, source = self.type_named(row[2]), self.source_named(row[6])
         found = damage(row, type_.name, type_.version, source)
         if found is not None:
             raise LogCorrupt(self.path, f"the event at position {row[0]} is damaged: {found}.", position=row[0])
@@ -160,9 +170,11 @@ class NameBook:
     def _learn_type(self, type_id: int, name: TypeName) -> None:
         with self._lock:  # readers refresh while a writer learns
             self._types = {**self._types, type_id: name}  # another object: whoever resolved the old one looks again
+            self._spelled_types[type_id] = spelled_type(name.name, name.version)
 
     def _learn_source(self, source_id: int, name: str) -> None:
         self._sources[source_id] = name
+        self._spelled_sources[source_id] = spelled_source(name)
         self._source_ids[name] = source_id
 
 
