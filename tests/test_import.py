@@ -65,6 +65,22 @@ def test_import_eventbus_loads_nothing_heavy() -> None:
     assert HEAVY & set(loaded) == set()
 
 
+def test_a_process_that_only_publishes_loads_nothing_that_delivers_examines_or_copies() -> None:
+    code = (
+        "import os, sys, tempfile\nfrom eventbus import EventBus, event\n"
+        "@event\nclass Placed:\n    order_id: str\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    bus = EventBus(os.path.join(folder, 'shop.db'))\n    bus.publish(Placed('a'))\n    bus.close()\n"
+        "print(*sys.modules)"
+    )
+    loaded = set(run(code).split())
+    assert "eventbus.store.witness" in loaded
+    rooms = {f"eventbus.{room}" for room in ("backups", "doctor", "engine.motion", "technical", "worker.pump")}
+    assert (
+        loaded & {*rooms, *(f"eventbus.store.{room}" for room in ("copying", "verifying", "walfile", "wreck"))} == set()
+    )
+
+
 @pytest.mark.parametrize("name", eventbus.__all__)
 def test_every_public_name_resolves(name: str) -> None:
     assert getattr(eventbus, name) is getattr(eventbus, name)

@@ -25,14 +25,12 @@ Progress = Callable[[int, int], object]
 _PAGES = 512  # copied between two calls of `progress`: 2 MiB
 _COUNT = "SELECT count(*), coalesce(max(position), 0) FROM eventbus_events"
 _LOG = "SELECT log_id, incarnation FROM eventbus_log WHERE id = 1"
-# It is the log at an earlier moment, so its id stays. Who opens it to write goes on as the next incarnation.
+# It is the log at an earlier moment, so its id stays. Who opens it to write goes on as the next one (store/loss.py).
 _MARK = (
     "UPDATE eventbus_log SET copy_of = log_id",
     "UPDATE eventbus_subscriptions SET owner = NULL",
     "DELETE FROM eventbus_listeners",
 )
-_IS_COPY = "SELECT 1 FROM eventbus_log WHERE copy_of = log_id"
-_GO_ON = "UPDATE eventbus_log SET incarnation = incarnation + 1, copy_of = NULL WHERE copy_of = log_id"
 _MOST_COMPLAINTS = 3
 
 
@@ -71,16 +69,6 @@ def copy(source: sqlite3.Connection, into: Location, path: str, progress: Progre
         except sqlite3.Error as error:
             raise translate(path, error, during="copy the log") from error
     return wanted
-
-
-def go_on_as_another(connection: sqlite3.Connection) -> bool:
-    """If this is a copy that nobody has written to yet, make it the next incarnation of its log; True if it was one.
-
-    Raises sqlite3.Error, busy too.
-    """
-    if connection.execute(_IS_COPY).fetchone() is None:
-        return False
-    return connection.execute(_GO_ON).rowcount == 1
 
 
 def _open(into: Location) -> sqlite3.Connection:

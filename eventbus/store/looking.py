@@ -17,7 +17,6 @@ import weakref
 
 import attrs
 
-from eventbus.store import walfile
 from eventbus.store.connection import open_uri
 from eventbus.store.holders import is_live
 from eventbus.store.location import Location
@@ -109,6 +108,8 @@ def open_to_look(location: Location, shape: Shape) -> Look:
 
 
 def _has_commit(location: Location) -> bool:
+    from eventbus.store import walfile  # hardly ever needed
+
     try:
         return walfile.has_commit(location.name + "-wal")
     except OSError:  # whoever reads it with SQLite is told

@@ -12,16 +12,16 @@ from eventbus.clock import Clock, iso
 from eventbus.errors import LogRolledBack
 from eventbus.events import Vocabulary
 from eventbus.store.append import Appender, head
-from eventbus.store.copying import go_on_as_another
 from eventbus.store.drafter import Drafter
 from eventbus.store.recognise import LogIdentity, read_identity
 from eventbus.store.trouble import begin_immediate, until_free
 from eventbus.store.witness import Witness, Witnessed
-from eventbus.technical import LossAccepted
 
 _BEGIN_ANEW = "UPDATE eventbus_log SET incarnation = ?, copy_of = NULL"
 _GO_ON_AFTER = "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'eventbus_events'"
 _BEGIN_AFTER = "INSERT INTO sqlite_sequence (name, seq) VALUES ('eventbus_events', ?)"
+_IS_COPY = "SELECT 1 FROM eventbus_log WHERE copy_of = log_id"
+_GO_ON = "UPDATE eventbus_log SET incarnation = incarnation + 1, copy_of = NULL WHERE copy_of = log_id"
 _BUSY_SECONDS = 15.0  # as for everything else while a log is opened
 _LONGEST = 1 << 20
 
@@ -108,10 +108,22 @@ def settle(
     witness.begin(read_identity(connection), witnessed)
 
 
+def go_on_as_another(connection: sqlite3.Connection) -> bool:
+    """If this is a copy that nobody has written to yet, make it the next incarnation of its log; True if it was one.
+
+    Raises sqlite3.Error, busy too.
+    """
+    if connection.execute(_IS_COPY).fetchone() is None:
+        return False
+    return connection.execute(_GO_ON).rowcount == 1
+
+
 def _go_on(
     connection: sqlite3.Connection, path: str, witnessed: list[Witnessed], appender: Appender, clock: Clock
 ) -> int | None:
     """In the open transaction; None if another process has done it meanwhile."""
+    from eventbus.technical import LossAccepted  # which takes a while to load, and is hardly ever needed
+
     identity, last = read_identity(connection), head(connection)
     loss = judge(identity, last, witnessed)
     if loss is None:

@@ -29,7 +29,9 @@ from eventbus.store.recognise import LogIdentity
 SUFFIX = "-witness"
 
 _MAGIC = b"EvBsWit1"
-_BODY = struct.Struct("<8s64s5Q")  # magic, log id, incarnation, where that began, number of the write, synced, told
+_HEAD = struct.Struct("<8s64s2Q")  # magic, log id, incarnation, where that began
+_REST = struct.Struct("<3Q")  # number of the write, synced, told
+_BODY = struct.Struct("<8s64s5Q")  # both
 _CHECKSUM = struct.Struct("<I")
 _HALF = 128  # bytes, so that no half lies across two sectors
 _SLOT = 2 * _HALF
@@ -101,7 +103,7 @@ class Witness:
     def __init__(self, location: Location) -> None:
         self._path = None if location.path is None else location.path + SUFFIX
         self._leases = Leases(location, SUFFIX)
-        self._log_id, self._incarnation, self._began = b"", 1, 0
+        self._head = (b"", 0)  # of each write, and its checksum
         self._number = self._synced = self._told = 0
         self._place: int | None = None  # where its slot begins, once it has one
         self._descriptor = -1
@@ -131,8 +133,9 @@ class Witness:
     def begin(self, identity: LogIdentity, witnessed: Iterable[Witnessed], began: int | None = None) -> None:
         """From now on it is about this incarnation of this log, which began at a position, if that is known."""
         same = [each.began for each in witnessed if each.incarnation == identity.incarnation]
-        self._log_id, self._incarnation = identity.log_id.encode()[:64], identity.incarnation
-        self._began = max(same, default=0) if began is None else began
+        began = max(same, default=0) if began is None else began
+        head = _HEAD.pack(_MAGIC, identity.log_id.encode()[:64], identity.incarnation, began)
+        self._head = head, crc32(head)
 
     def tell(self, position: int, *, synced: bool) -> None:
         """This is stored, and about to be told. Raises nothing: what is stored is stored."""
@@ -161,11 +164,10 @@ class Witness:
             if self._place is None:
                 self._place = self._take_slot()
             self._number += 1
-            body = _BODY.pack(
-                _MAGIC, self._log_id, self._incarnation, self._began, self._number, self._synced, self._told
-            )
+            head, checksum = self._head
+            rest = _REST.pack(self._number, self._synced, self._told)
             half = self._place + (self._number & 1) * _HALF
-            _write(self._descriptor, body + _CHECKSUM.pack(crc32(body)), half)
+            _write(self._descriptor, head + rest + _CHECKSUM.pack(crc32(rest, checksum)), half)
         except (OSError, LogError) as error:
             self._is_off = True
             _log.warning("%s cannot be written; a loss may go unnoticed: %s", self._path, error)
