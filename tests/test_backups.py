@@ -19,7 +19,7 @@ from log_stage import raw, run_python
 from eventbus import EventBus, LogError
 from eventbus.backups import back_up_file
 from eventbus.doctor import examine
-from eventbus.errors import LogBusy, LogCorrupt, LogRolledBack, NotAnEventLog, WouldDeadlock
+from eventbus.errors import LogBusy, LogCorrupt, LogIOError, LogRolledBack, NotAnEventLog, WouldDeadlock
 
 LOGS = Path(__file__).parent / "logs"
 
@@ -215,6 +215,35 @@ def test_a_progress_that_fails_ends_the_backup_and_leaves_nothing(bus: EventBus,
         bus.backup(new, progress=stop)
     assert list(new.parent.iterdir()) == []
     assert bus.publish(Counted(1)).position == 101
+
+
+def refuses_to_unlink(name: str) -> None:
+    raise PermissionError(13, "Permission denied", name)
+
+
+def test_a_name_that_cannot_be_removed_is_told_and_the_backup_is_whole(
+    bus: EventBus, new: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuses_to_unlink)
+        with pytest.raises(LogIOError, match=r"in its place, but .*copy\.db\..*\.part could not be removed: Perm"):
+            bus.backup(new)
+    for each in new.parent.glob("*.part"):
+        each.unlink()
+    assert len(numbers(new)) == 100
+
+
+def test_a_name_that_cannot_be_removed_does_not_hide_why_there_is_no_backup(
+    bus: EventBus, new: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stop(done: int, total: int) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(os, "unlink", refuses_to_unlink)
+    with pytest.raises(ZeroDivisionError):
+        bus.backup(new, progress=stop)
+    assert ".part could not be removed: Permission denied" in caplog.text
+    assert not new.exists()
 
 
 def test_a_backup_that_is_killed_in_the_middle_leaves_nothing_under_its_name(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import os
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from eventbus.errors import LogBusy, LogCorrupt, LogError, NotAnEventLog
+from eventbus.errors import LogBusy, LogCorrupt, LogError, LogIOError, NotAnEventLog
 from eventbus.store.disk import SIDECARS
 from eventbus.store.holders import is_live
 from eventbus.store.location import Location
@@ -16,6 +16,8 @@ from eventbus.store.looking import Shape
 from eventbus.store.trouble import translate_os
 
 _NOTHING_CHANGED = "Nothing was changed."
+
+_log = logging.getLogger("eventbus.store")
 
 
 @contextmanager
@@ -37,10 +39,31 @@ def in_place_of(location: Location, *, replace: bool = False) -> Generator[Locat
         yield Location.of(temporary)
         refuse(path, replace=replace)
         _move(temporary, path, replace=replace)
-    finally:
-        for name in (temporary, *(temporary + end for end in SIDECARS)):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
+    except BaseException:
+        left = _remove(temporary)
+        if left is not None:  # the error that brought us here matters more
+            _log.warning("%s could not be removed: %s", left.filename, left.strerror)
+        raise
+    left = _remove(temporary)
+    if left is not None:
+        raise LogIOError(
+            path,
+            f"it is whole and in its place, but {left.filename} could not be removed: {left.strerror}.",
+            hint="Remove that.",
+        ) from left
+
+
+def _remove(temporary: str) -> OSError | None:
+    """Take away what is left beside the new file; the first error that met, if any."""
+    met: OSError | None = None
+    for name in (temporary, *(temporary + end for end in SIDECARS)):
+        try:
+            os.unlink(name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            met = met or error
+    return met
 
 
 def refuse(path: str, *, replace: bool) -> None:
