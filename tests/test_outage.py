@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from bus_stage import PATIENCE, Faulty, Paid, Placed, run
 
-from eventbus import EventBus, PublishInDoubt
+from eventbus import Context, EventBus, PublishInDoubt
 from eventbus.errors import LogFull, LogIOError
 from eventbus.store import connection as connections
 from eventbus.store import disk as probing
@@ -40,7 +40,8 @@ class FailingDisk(Faulty):
         type(self).opened += 1
 
     def execute(self, sql: str, *arguments: Any) -> Any:
-        if getattr(type(self).fails, "after", False) and sql.startswith("COMMIT"):
+        fails = type(self).fails
+        if sql.startswith("COMMIT") and isinstance(fails, Fails) and fails.after and fails.seen < fails.times:
             super(Faulty, self).execute(sql)
         return super().execute(sql, *arguments)
 
@@ -248,6 +249,34 @@ def test_delivery_rests_meanwhile_and_no_attempt_is_used_up(
     assert set(seen) == {1}
     assert set(bus.status(1).values()) == {"handled"}
     assert list(bus.dead_letters.list()) == []
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("how", [{}, {"concurrency": 2}, {"order_by": "log"}])
+def test_what_was_handled_when_the_disk_failed_is_recorded_once_and_not_run_again(
+    bus: EventBus, disk: Any, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], after: bool
+) -> None:
+    seen: list[int] = []
+
+    def handler(placed: Placed, ctx: Context) -> None:
+        seen.append(placed.number)
+        if len(seen) == 1:
+            disk.fails = Fails(1, after=after)
+        ctx.publish(Paid(placed.number))
+
+    bus.subscribe("orders", Placed, after=0, handler=handler, **how)
+    bus.publish(Placed(1))
+    with pytest.raises(LogIOError):
+        bus.drain()
+    with monkeypatch.context() as patch:
+        patch.setattr(probing, "probe", broken)
+        with pytest.raises(LogIOError, match="nothing is written since a commit failed"):
+            bus.drain()
+    clock.advance(EVERY)
+    bus.drain()
+    assert sorted(seen) == [0, 1]
+    assert sorted(each.number for each in events(bus) if isinstance(each, Paid)) == [0, 1]
+    assert bus.query("SELECT handled FROM eventbus_subscriptions") == [{"handled": 2}]
 
 
 def test_a_reader_that_is_not_done_keeps_it_from_being_opened_anew(bus: EventBus, disk: Any, clock: FakeClock) -> None:

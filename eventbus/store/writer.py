@@ -116,7 +116,7 @@ class Writer:
             self._storage.custody.room.check()
             self._storage.commit(lambda connection: self._append(connection, batch))
         except BaseException as error:
-            if _is_in_doubt(error) and self._again(batch):
+            if _can_be_repeated(error) and self._again(batch):
                 return
             for request in batch:
                 request.appended = []
@@ -161,7 +161,7 @@ class Writer:
 
 def _told(error: BaseException, request: Request) -> BaseException:
     """The error for one of the requests that shared a failed commit."""
-    if isinstance(error, LogError) and _is_in_doubt(error) and request.drafts:
+    if isinstance(error, LogError) and _can_be_repeated(error) and request.drafts:
         draft = request.drafts[0]
         doubt = PublishInDoubt(draft.key or draft.id, error.what)
         doubt.__cause__ = error
@@ -169,8 +169,11 @@ def _told(error: BaseException, request: Request) -> BaseException:
     return error
 
 
-def _is_in_doubt(error: BaseException) -> bool:
-    # Publishing again what was stored in a file that is another one now would store it in this one, too.
+def _can_be_repeated(error: BaseException) -> bool:
+    """True for a commit in doubt: each event is stored once, however often it is tried.
+
+    Not in a file that is another one now: it would be stored in this one, too.
+    """
     return isinstance(error, LogError) and error.stored == "in doubt" and not isinstance(error, LogReplaced)
 
 

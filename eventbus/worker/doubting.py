@@ -1,7 +1,8 @@
 """A commit of which nobody knows whether it is stored: its rows tell, once they can be read again.
 
 An error while committing, or a file that is no longer at its path right after it, leaves the outcomes of a round in
-doubt. To record them again would count them twice, to forget them would run their handlers again.
+doubt. To record them again would count them twice, to forget them would run their handlers again. After an error of the
+disk the log is opened anew first (store/outage.py), so that what is read is what is there.
 """
 
 from __future__ import annotations
