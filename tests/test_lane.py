@@ -27,6 +27,7 @@ class Stub:
 
     kind, via, tables, synced, is_own = "plain", None, None, True, False
     concurrency, batch, timeout, breaker = 1, None, None, None
+    in_a_row = False
 
     def __init__(self, key_of: Callable[[Envelope], str | None] | None, retry: Retry | None = None) -> None:
         self.key_of, self.retry = key_of, retry or Retry()

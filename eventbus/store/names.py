@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from eventbus.errors import LogCorrupt, UnknownEvent
+from eventbus.errors import EventBusError, LogCorrupt, UnknownEvent
 from eventbus.events import EventType, Kind, TypeName, Vocabulary
 
 _REVISION = "SELECT types_revision FROM eventbus_log"
@@ -85,6 +85,18 @@ class NameBook:
         if known is None or codec is not None:
             raise UnknownEvent(type.name, type.version, self.vocabulary.other_versions(type.name, type.version))
         return known.decode(payload)
+
+    def reader(self, type_id: int) -> tuple[type, Callable[[str | bytes], Any]] | None:
+        """The class of a type, and what reads the payloads of its events quickly; None where an envelope is to be asked.
+
+        What it raises says nothing: the envelope's `event` does.
+        """
+        try:
+            named = self.type_named(type_id)
+            known = self.vocabulary.find(named.name, named.version)
+            return None if known is None else (known.cls, known.reader())
+        except EventBusError:
+            return None
 
     # -- writing -----------------------------------------------------------------------------------
     def type_id(self, connection: sqlite3.Connection, event_type: EventType) -> int:

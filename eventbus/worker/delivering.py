@@ -6,12 +6,56 @@ import os
 from contextvars import ContextVar
 from typing import Protocol
 
+from eventbus.events import Envelope, Names, Row
+
 
 class Awaited(Protocol):
     """Something of the app's that delivery waits for: an event with its handler, or a schedule's factory."""
 
-    running: bool
-    subscription: str
+    @property
+    def running(self) -> bool: ...
+    @property
+    def subscription(self) -> str: ...
+
+
+class Underway:
+    """Events of one subscription that are handled in a row: where that is."""
+
+    __slots__ = ("current", "subscription")
+
+    def __init__(self, subscription: str) -> None:
+        self.subscription = subscription
+        self.current: Current | None = None
+
+    @property
+    def position(self) -> int | None:
+        """The position that is being handled."""
+        return None if self.current is None else self.current.position
+
+
+class Current(Envelope):
+    """The envelope of one of them, as long as it is `running`; one object for all that has to know of it."""
+
+    __slots__ = ("_under_way",)
+
+    def __init__(self, row: Row, names: Names, under_way: Underway) -> None:
+        self._row = row
+        self._names = names
+        self._under_way = under_way
+
+    def keep(self, event: object) -> None:
+        """It was decoded already."""
+        self._event = event
+
+    @property
+    def running(self) -> bool:
+        """True until its handler has returned."""
+        return self._under_way.current is self
+
+    @property
+    def subscription(self) -> str:
+        """Whose handler it is."""
+        return self._under_way.subscription
 
 
 delivering: ContextVar[Awaited | None] = ContextVar("delivering", default=None)

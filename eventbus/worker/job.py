@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
-from eventbus.delivery import Item, Left, Outcome
+from eventbus.delivery import Handled, Item, Left, Outcome, Stretch
 from eventbus.errors import EventBusError
+from eventbus.events import Names, Row
+from eventbus.worker.delivering import Underway
 
 if TYPE_CHECKING:
     from eventbus.worker.lane import Lane
@@ -23,10 +25,17 @@ class Job:
     Whoever runs it appends to `results`, and sets `finished` last. `trouble` is an error of the log's
     that kept it from going on: no fault of the handler's. Under `lock` it goes on to its next event, or is
     `detached` because the one it is `trying` takes too long: then that one's result is all that counts.
+
+    Or it has `rows`, in a row: whoever runs it counts those that are `done`, of which nothing is to be said. From the
+    first on of which there is something, they are `items`. `back` is how many of them the pump has heard of.
     """
 
     lane: Lane
     items: list[Item]
+    rows: Sequence[Row] = ()
+    done: int = 0
+    back: int = 0
+    under_way: Underway | None = None
     results: deque[tuple[Item, Outcome]] = attrs.field(factory=deque[tuple[Item, Outcome]])
     trouble: EventBusError | None = None
     reported: set[int] = attrs.field(factory=set[int])  # positions
@@ -39,9 +48,42 @@ class Job:
     def call_off(self) -> None:
         """It could not be started: its events come back as not tried, unless it has begun all the same."""
         with self.lock:
-            if self.finished or self.trying is not None or self.reported:
+            if self.finished or self.trying is not None or self.reported or self.under_way is not None:
                 return
             self.detached = True
         self.results.extend((item, Left()) for item in self.items)
         self.reported.update(item.position for item in self.items)
         self.finished = True
+
+    def begin(self) -> Underway | None:
+        """Its rows are handled from now on; None if it was called off."""
+        with self.lock:
+            if not self.detached:
+                self.under_way = Underway(self.lane.name)
+            return self.under_way
+
+    @property
+    def position(self) -> int | None:
+        """The position that it is trying."""
+        if self.trying is not None:
+            return self.trying.position
+        return None if self.under_way is None else self.under_way.position
+
+    def come_back(self, names: Names) -> list[tuple[Item, Outcome]]:
+        """What there is to be heard of it since this was last asked, in order."""
+        count, done, name = len(self.results), self.done, self.lane.name  # in this order: results come after all done
+        heard: list[tuple[Item, Outcome]] = []
+        if done > self.back:
+            outcome = Handled(recorded=self.lane.work.kind == "transactional")
+            heard.append((Stretch.of(self.rows[self.back : done], names, name), outcome))
+            self.back = done
+        results = [self.results.popleft() for _ in range(count)]
+        self.back += len(results) if self.rows else 0
+        return heard + results
+
+    def left(self, names: Names) -> list[tuple[Item, Outcome]]:
+        """What was not tried, once it is finished and all has been heard of it."""
+        if self.items or self.back == len(self.rows):
+            return [(item, Left()) for item in self.items if item.position not in self.reported]
+        rows, self.back = self.rows[self.back :], len(self.rows)
+        return [(Stretch.of(rows, names, self.lane.name), Left())]

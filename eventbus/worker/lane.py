@@ -11,18 +11,18 @@ import heapq
 import math
 from bisect import insort
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import attrs
 
-from eventbus.delivery import Behind, Careful, Item, Outcome
-from eventbus.events import Envelope
+from eventbus.delivery import Behind, Careful, Item, Outcome, Stretch, each
+from eventbus.events import Envelope, Row
 from eventbus.store.deliveries import DeliveryRow
 from eventbus.store.subscriptions import SubscriptionRow
-from eventbus.threads import is_ctrl_c
 from eventbus.worker.job import Job
 from eventbus.worker.matching import Matching
-from eventbus.worker.work import Work
+from eventbus.worker.rows import Page, Rows
+from eventbus.worker.work import Work, order_key
 
 WINDOW = 512  # events read ahead
 CLAIM = 512  # positions claimed beyond the cursor, so that a trickle of events needs no commit to claim each
@@ -61,6 +61,7 @@ class Lane:
     jobs: list[Job] = attrs.field(factory=list[Job])
     strays: list[Job] = attrs.field(factory=list[Job])  # detached ones, which still run
     ready: deque[Item] = attrs.field(factory=deque[Item])
+    rows: Rows = attrs.field(factory=Rows)  # what comes after all that is ready
     flight: dict[int, Item] = attrs.field(factory=dict[int, Item])  # with a handler, or with an outcome to record
     trying: dict[int, Due] = attrs.field(factory=dict[int, Due])  # those of them that were parked
     busy: Counter[str] = attrs.field(factory=Counter[str])  # order keys of what is in flight
@@ -101,7 +102,7 @@ class Lane:
     # -- what the log brings -----------------------------------------------------------------------
     def wants(self, head: int) -> bool:
         """True if it should read on."""
-        if self.paused or self.lost or len(self.ready) + len(self.flight) >= WINDOW:
+        if self.paused or self.lost or len(self.ready) + len(self.rows) + len(self.flight) + self._out() >= WINDOW:
             return False
         return self.stuck_at is None and self.scanned < self._last_free(head)
 
@@ -120,6 +121,18 @@ class Lane:
         self.ready.extend(items)  # all or, after Ctrl-C in a function of the app's, none
         self.scanned = until
 
+    def offer_page(self, page: Page) -> None:
+        """The same with rows, where the lane takes them as they are."""
+        rows, until = page.meant(self.matching), self._last_free(page.until)
+        if not self.work.in_a_row:
+            self.offer([Envelope(row, page.names) for row in rows], until)
+            return
+        if rows and (self.apart or rows[-1][0] > until):
+            rows = [row for row in rows if row[0] not in self.apart and row[0] <= until]
+        if rows:
+            self.rows.extend(rows, page.names)
+        self.scanned = until
+
     def item(self, envelope: Envelope) -> Item:
         """An event with its order key; where the app's own function fails, the delivery fails."""
         item = Item(envelope, envelope.position, None, subscription=self.name)
@@ -128,17 +141,21 @@ class Lane:
 
     def reach(self) -> None:
         """Stand at the next stop, if all before it is done."""
-        if not self.stops or self.stuck_at is not None or self._next_ready() or self.flight or self.pending:
+        if not self.stops or self.stuck_at is not None or self._next_ready() or self.is_under_way() or self.pending:
             return
         if self.scanned >= self.stops[0] - 1:
             self.stuck_at = self.stops[0]
             self.scanned = max(self.scanned, self.stuck_at)
 
+    def _first_ready(self) -> int | None:
+        """The position of the next event that was never tried."""
+        return self.ready[0].position if self.ready else self.rows.first if self.rows else None
+
     def _next_ready(self) -> int | None:
         """The position of the next event that was never tried; in strict order none from a stop on."""
-        if not self.ready or self.stuck_at is not None:
+        position = self._first_ready()
+        if position is None or self.stuck_at is not None:
             return None
-        position = self.ready[0].position
         return None if self.stops and position >= self.stops[0] else position
 
     # -- what comes next ---------------------------------------------------------------------------
@@ -154,7 +171,8 @@ class Lane:
 
     def has_fresh(self) -> bool:
         """True if something that was never tried is there and claimed."""
-        return bool(self.ready) and self.ready[0].position <= self._last_to_begin()
+        position = self._first_ready()
+        return position is not None and position <= self._last_to_begin()
 
     def _last_to_begin(self) -> int:
         """The last position of which something may be begun that was never tried."""
@@ -166,7 +184,7 @@ class Lane:
         if first_due is None or first_due > now:
             return None
         position = self._order[0][1] if self.stuck_at is None else self.stuck_at
-        return None if position <= self.careful and (self.flight or self.trying) else position
+        return None if position <= self.careful and (self.is_under_way() or self.trying) else position
 
     def take(self, position: int) -> bool:
         """A parked delivery is to be tried now; True if nothing else may run meanwhile."""
@@ -182,7 +200,18 @@ class Lane:
         """These are with the handler now."""
         self.jobs.append(job)
         for item in job.items:
-            self._depart(item)
+            self.hold(item)
+
+    def fresh_rows(self) -> Sequence[Row]:
+        """The next events that were never tried, in a row, for one job; none where one of them has to be looked at."""
+        if self.ready or not self.rows or self.pending or self.rows.first <= self.careful:
+            return ()
+        return self.rows.take(BATCH, self._last_to_begin(), self.blocked)
+
+    def _unfold(self) -> None:
+        """Make items of the rows that are to be looked at: the next one, and all like it that follow."""
+        while self.rows and (not self.ready or self.rows.is_next(self.careful, self.blocked)):
+            self.ready.append(self.item(self.rows.pop()))
 
     def fresh(self, most: int | None = None) -> list[Item] | None:
         """The next events that were never tried, for one job; what may not run now is parked instead.
@@ -193,6 +222,8 @@ class Lane:
         # what it settles lies below the cursor.
         in_turn = self.work.concurrency == 1
         most = most or max(self.work.batch or 1, BATCH if in_turn else 1)
+        if self.has_fresh():
+            self._unfold()
         batch: list[Item] = []
         stays: list[Item] = []
         waiting: set[str] = set()
@@ -218,14 +249,30 @@ class Lane:
                 break
         self.ready.extendleft(reversed(stays))
         for item, _ in self.pending:
-            self._depart(item)
+            self.hold(item)
         return batch or None
 
-    def _depart(self, item: Item) -> None:
+    def hold(self, item: Item) -> None:
+        """It is with the handler, or its outcome is to be recorded: the cursor stays before it."""
         if item.position not in self.flight:
             self.flight[item.position] = item
             if item.key is not None:
                 self.busy[item.key] += 1
+
+    def hear(self, results: Iterable[tuple[Item, Outcome]]) -> None:
+        """Outcomes came back."""
+        for unit, outcome in results:
+            for item in each(unit):
+                self.hold(item)
+            self.pending.append((unit, outcome))
+
+    def _out(self) -> int:
+        """How many rows have not come back from the handler."""
+        return sum([len(job.rows) - job.back for job in self.jobs])
+
+    def is_under_way(self) -> bool:
+        """True while something is with the handler, or has an outcome to record."""
+        return bool(self.flight) or self._out() > 0
 
     def _land(self, position: int) -> None:
         item = self.flight.pop(position, None)
@@ -245,7 +292,7 @@ class Lane:
     def wants_claim(self) -> bool:
         """True if the next event lies beyond what is claimed, and it could be run now."""
         position = self._next_ready()
-        if position is None or self.flight or self.paused or self.lost:
+        if position is None or self.is_under_way() or self.paused or self.lost:
             return False
         return position > self.claim
 
@@ -268,8 +315,9 @@ class Lane:
         """
         done = set(settled)
         undone = [position for position, item in self.flight.items() if not (item.parked or position in done)]
-        if self.ready:
-            undone.append(self.ready[0].position)
+        undone.extend([job.rows[job.back][0] for job in self.jobs if job.back < len(job.rows)])
+        if (following := self._first_ready()) is not None:
+            undone.append(following)
         undone.extend([position for position in self.stops if position not in done][:1])
         if stuck is not None:
             undone.append(stuck)
@@ -339,7 +387,11 @@ class Lane:
         self._land(item.position)
         if held:
             return
-        if not item.parked:
+        if isinstance(item, Stretch) and not self.ready:
+            self.rows.put_back(item.rows)
+        elif isinstance(item, Stretch):
+            self.ready = deque(sorted([*self.ready, *map(self.item, item.envelopes())], key=lambda each: each.position))
+        elif not item.parked:
             self.ready = deque(sorted([*self.ready, item], key=lambda each: each.position))
         elif item.position in self.trying:
             self.untake(item.position)
@@ -358,7 +410,7 @@ class Lane:
     # -- how far it is -----------------------------------------------------------------------------
     def behind_scan(self) -> bool:
         """True if only events that are not meant for it lie between the cursor and what was read."""
-        if self.ready or self.pending or self.flight or self.stuck_at is not None:
+        if self.ready or self.rows or self.pending or self.is_under_way() or self.stuck_at is not None:
             return False
         return self.cursor < self._last_free(self.scanned) and not self.lost
 
@@ -368,7 +420,7 @@ class Lane:
 
     def caught_up(self, head: int) -> bool:
         """True if all up to `head` is handled: nothing is running, to come, parked or kept from running."""
-        if self.paused or self.lost or self.jobs or self.strays or self.pending or self.ready:
+        if self.paused or self.lost or self.jobs or self.strays or self.pending or self.ready or self.rows:
             return False
         return not (self.stops or self.due or self.unloaded or self.blocked) and self.scanned >= head
 
@@ -381,16 +433,4 @@ class Lane:
         first_due = self.next_due()
         if first_due is not None and first_due <= now:
             return False
-        return self.stuck_at is not None or (not self.ready and self.scanned >= head)
-
-
-def order_key(work: Work, envelope: Envelope) -> tuple[str | None, BaseException | None]:
-    """The order key of an event, or what kept the app's own function from telling it."""
-    if work.key_of is None:
-        return None, None
-    try:
-        return work.key_of(envelope), None
-    except BaseException as error:
-        if is_ctrl_c(error):
-            raise
-        return None, error
+        return self.stuck_at is not None or (not (self.ready or self.rows) and self.scanned >= head)

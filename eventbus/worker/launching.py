@@ -62,7 +62,7 @@ class Launcher:
         admits = self._circuits.admits(lane, now)
         if admits != "probe":
             return admits
-        if not lane.idle() or lane.flight or not (lane.has_fresh() or lane.parked(now) is not None):
+        if not lane.idle() or lane.is_under_way() or not (lane.has_fresh() or lane.parked(now) is not None):
             return "none"
         return "probe" if self._circuits.take_probe(lane) else "none"
 
@@ -80,6 +80,9 @@ class Launcher:
 
     def _fresh(self, lane: Lane, admits: Admits, *, here: bool) -> bool:
         passed = pass_over(lane, self._storage.names)
+        if admits == "all" and (rows := lane.fresh_rows()):
+            self._start([Job(lane, [], rows)], here=here)
+            return True
         if items := lane.fresh(1 if admits == "probe" else None):
             self._start([Job(lane, items)], here=here)
         return passed or bool(items) or bool(lane.pending)

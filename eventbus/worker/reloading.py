@@ -35,5 +35,6 @@ def reload(connection: sqlite3.Connection, lane: Lane, now: float) -> bool:
     for position in used.keys() & lane.due.keys():  # one that was counted, and was not tried, is none that ended here
         due = lane.due[position]
         lane.due[position] = attrs.evolve(due, attempts=min(due.attempts, used[position]))
+    lane.rows.keep(lambda row: row[0] > lane.cursor and row[0] not in lane.apart)
     lane.ready = deque(item for item in lane.ready if item.position > lane.cursor and item.position not in lane.apart)
     return True

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterable
 
 from eventbus.breaker import Circuit
 from eventbus.clock import Clock, iso
-from eventbus.delivery import Left, each
+from eventbus.delivery import each
 from eventbus.errors import EventBusError, LeaseLost, LogError
-from eventbus.events import Envelope
 from eventbus.store import deliveries, reading, subscriptions
 from eventbus.store.append import Appended
 from eventbus.store.reading import Selection
@@ -28,6 +27,7 @@ from eventbus.worker.launching import Launcher
 from eventbus.worker.overdue import OverdueWatch, collect_strays
 from eventbus.worker.passing import is_loaded
 from eventbus.worker.recording import Effect, Recorder, needs_writing
+from eventbus.worker.rows import Page
 from eventbus.worker.runners import Runners
 from eventbus.worker.telling import tell
 
@@ -91,22 +91,22 @@ class Rounds:
         return bool(busy)
 
     def _collect(self, lane: Lane) -> None:
+        names = self._storage.names
         for job in list(lane.jobs):
             finished = job.finished  # looked at first: results that come in between are read in the next round
             if lane.lost:  # it is done again, or recorded, where the lane is next
                 lane.strays.extend([job] if finished else [])
             else:
-                lane.pending.extend(job.results.popleft() for _ in range(len(job.results)))
+                lane.hear(job.come_back(names))
             if not finished:
                 continue
             lane.jobs.remove(job)
             if not lane.lost:
-                # Where Ctrl-C ended it: what was counted is uncounted.
-                left = [item for item in job.items if item.position not in job.reported]
-                lane.pending.extend((item, Left()) for item in left)
+                lane.hear(job.left(names))  # where Ctrl-C ended it: what was counted is uncounted
                 if job.trouble is not None:
                     self._troubled(lane, job.trouble)
-        collect_strays(lane)
+        if lane.strays:
+            collect_strays(lane)
 
     def _commit(self, lanes: list[Lane]) -> None:
         """Write the outcomes of these lanes; one that was taken over by another process drops out."""
@@ -191,8 +191,9 @@ class Rounds:
         stuck = next((effect.item.position for effect in effects if lane.strict and effect.row), None)
         cursor = lane.cursor_after((effect.item.position for effect in moved), stuck=stuck)
         claim = max(lane.claim, cursor + CLAIM)
-        done = [effect.item.position for effect in moved if effect.row is None]
-        ahead = frozenset(position for position in (*lane.ahead, *done) if position > cursor)
+        done = [effect.item for effect in moved if effect.row is None and effect.item.last > cursor]
+        beyond = (position for item in done for position in item.positions())
+        ahead = frozenset(position for position in (*lane.ahead, *beyond) if position > cursor)
         subscriptions.advance(
             connection,
             lane.row.id,
@@ -200,7 +201,7 @@ class Rounds:
             lane.epoch,
             cursor=cursor,
             claim=claim,
-            handled=sum(effect.counts for effect in effects),
+            handled=sum(effect.item.count for effect in effects if effect.counts),
             discarded=sum(effect.discarded is not None for effect in effects),
             ahead=ahead if ahead != lane.ahead else None,
             now=now,
@@ -212,10 +213,10 @@ class Rounds:
         now = self._clock.time()
         for effect in effects:
             effect.apply(lane, now)
-            self.handled += effect.succeeded
+            self.handled += effect.item.count if effect.succeeded else 0
             if effect.already_recorded and (lane.strict or not effect.item.parked):
-                lane.cursor = max(lane.cursor, effect.item.position)
-                lane.claim = max(lane.claim, effect.item.position + CLAIM)
+                lane.cursor = max(lane.cursor, effect.item.last)
+                lane.claim = max(lane.claim, effect.item.last + CLAIM)
             elif effect.already_recorded and effect.item.position > lane.cursor:
                 lane.ahead |= {effect.item.position}
             if effect.row is not None and effect.row.state == "waiting":
@@ -281,10 +282,9 @@ class Rounds:
                 selection = Selection(after=after, until=self.head, type_ids=tuple(wanted))
                 rows = reading.page(connection, selection)
                 until = self.head if len(rows) < reading.PAGE else rows[-1][0]
-                envelopes = [Envelope(row, self._storage.names) for row in rows]
+                page = Page.of(rows, until, self._storage.names)
                 for lane in lanes:
-                    mine = (e for row, e in zip(rows, envelopes, strict=True) if lane.matching.means(row[2], row[0]))
-                    lane.offer(mine, until)
+                    lane.offer_page(page)
         return True
 
     def look_again(self) -> None:
@@ -337,7 +337,7 @@ class Rounds:
     def quiet(self, head: int, now: float) -> bool:
         """True if nothing is due now; behind an open breaker nothing is."""
         return all(
-            lane.quiet(head, now) or (not lane.flight and self.circuits.admits(lane, now) == "none")
+            lane.quiet(head, now) or (not lane.is_under_way() and self.circuits.admits(lane, now) == "none")
             for lane in self.lanes.values()
         )
 

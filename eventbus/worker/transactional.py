@@ -24,6 +24,7 @@ from eventbus.worker.attempts import Attempt, raise_interrupt, refuse_coroutine
 from eventbus.worker.job import Job
 from eventbus.worker.lane import CLAIM, Lane
 from eventbus.worker.recording import settle
+from eventbus.worker.straight import unfold
 
 BATCH_SECONDS = 0.05  # how long a batch may keep the log locked before it commits
 
@@ -53,6 +54,8 @@ class TransactionalRunner:
 
     def run(self, job: Job) -> None:
         """Run a job to its end, or up to the first failure: the cursor must not pass what is not recorded."""
+        if job.rows:
+            unfold(job, self._storage.names)
         left, alone = list(job.items), False
         try:
             while left and not (self._stopping() or job.lane.paused):

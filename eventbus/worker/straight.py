@@ -1,0 +1,139 @@
+"""Events in a row, straight through a plain handler: for each there is no more than its decoding and the call.
+
+As soon as there is something to be said of one, because it failed, published or has steps, or because its class is not
+loaded, the ordinary course takes over from there (`worker.attempts`), by the rules that hold for all.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
+
+from eventbus.clock import Clock
+from eventbus.delivery import Handled, Item, Outcome
+from eventbus.events import Envelope, Names
+from eventbus.handlers import Context, handling, returned
+from eventbus.store.names import NameBook
+from eventbus.worker.attempts import ending, raise_interrupt
+from eventbus.worker.delivering import Current, Underway, delivering
+from eventbus.worker.job import Job
+from eventbus.worker.work import Work
+
+Way: TypeAlias = tuple[Callable[[str | bytes], Any], Callable[..., Any], bool]
+"""What reads the payloads of a type, the function for its events, and whether that takes a context."""
+
+REPORT_SECONDS = 0.002  # within a job, results wait at most this long before the pump is told
+
+
+class Ways(dict[int, "Way | None"]):
+    """The way of each type through a handler, by its id; None where each event of it has to be looked at."""
+
+    def __init__(self, names: NameBook, work: Work) -> None:
+        self._names, self._work = names, work
+
+    def __missing__(self, type_id: int) -> Way | None:
+        found = self._names.reader(type_id)
+        way: Way | None = None
+        if found is not None:
+            cls, read = found
+            handler = self._work.handler_of(cls)
+            function = handler.function
+            way = (read, _pass, False) if function is None else (read, function, handler.wants_context)
+        self[type_id] = way
+        return way
+
+
+def _pass(event: object) -> None:
+    """For what is not meant for the handler."""
+
+
+class Straight:
+    """Drives the rows of jobs, on whatever thread that is."""
+
+    def __init__(
+        self,
+        names: NameBook,
+        clock: Clock,
+        *,
+        contexts: Callable[[Job], Callable[[Item], Context]],
+        wait: Callable[[Coroutine[Any, Any, object]], None],
+        stopping: Callable[[], bool],
+        tell: Callable[[float], None],
+    ) -> None:
+        self._names, self._clock = names, clock
+        self._contexts, self._wait, self._stopping, self._tell = contexts, wait, stopping, tell
+
+    def run(self, job: Job) -> Outcome | None:
+        """Go as far as there is nothing to say; what is left then are the job's items.
+
+        Returns how the first of those has ended, None if it was not tried.
+        """
+        under_way = job.begin()
+        if under_way is None:
+            return None
+        tokens = handling.set(None), delivering.set(None)
+        try:
+            return self._go(job, under_way)
+        finally:
+            under_way.current = None
+            handling.reset(tokens[0])
+            delivering.reset(tokens[1])
+
+    def _go(self, job: Job, under_way: Underway) -> Outcome | None:
+        lane, names, stopping, monotonic = job.lane, self._names, self._stopping, self._clock.monotonic
+        ways, context_of, is_coroutine = Ways(names, lane.work), self._contexts(job), inspect.iscoroutine
+        now = told = monotonic()
+        for row in job.rows:
+            if lane.paused or stopping():
+                return None
+            way, payload = ways[row[2]], row[11]
+            if way is None or payload is None or row[10] is not None:
+                return unfold(job, names)
+            try:
+                event = way[0](payload)
+            except Exception:  # its envelope says what that means
+                return unfold(job, names)
+            under_way.current = current = Current(row, names, under_way)
+            handling.set(current)
+            delivering.set(current)
+            item: Item | None = None
+            try:
+                if way[2]:
+                    current.keep(event)
+                    item = lane.item(current)
+                    self._call(way[1], event, item, context_of(item))
+                elif (result := way[1](event)) is not None and is_coroutine(result):
+                    self._wait(result)
+            except BaseException as error:
+                seconds = monotonic() - now
+                outcome = ending(current, error, self._clock.time() - seconds, seconds)
+                raise_interrupt(outcome)
+                return unfold(job, names, outcome, item)
+            if item is not None and (item.drafts or item.has_steps):
+                return unfold(job, names, Handled(), item)
+            job.done += 1
+            now = monotonic()
+            if now - told > REPORT_SECONDS:
+                told = now
+                self._tell(now)
+        return None
+
+    def _call(self, function: Callable[..., Any], event: object, item: Item, context: Context) -> None:
+        item.running = True
+        try:
+            result = function(event, context)
+            if inspect.iscoroutine(result):
+                self._wait(result)
+            returned(context)
+        finally:
+            item.running = False
+
+
+def unfold(job: Job, names: Names, outcome: Outcome | None = None, first: Item | None = None) -> Outcome | None:
+    """Make items of the rows that are not done; the outcome, and the item if there is one, are those of the first."""
+    rest = [job.lane.item(Envelope(row, names)) for row in job.rows[job.done :]]
+    if first is not None:
+        rest[0] = first
+    job.items = rest
+    return outcome
