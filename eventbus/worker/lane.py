@@ -25,8 +25,9 @@ from eventbus.worker.rows import Page, Rows
 from eventbus.worker.work import Work, order_key
 
 WINDOW = 512  # events read ahead
-CLAIM = 512  # positions claimed beyond the cursor, so that a trickle of events needs no commit to claim each
+CLAIM = 1024  # positions claimed beyond the cursor, so that a trickle of events needs no commit to claim each
 BATCH = 256  # events handed to a handler's thread at once
+STRETCH = 1024  # the same, of those that it takes in a row
 CRASHES = 5  # attempts of a projection that may end with the process before it is taken for the reason
 MOST_HELD = 10_000  # then the subscription pauses and says so
 
@@ -100,9 +101,9 @@ class Lane:
         return math.inf if retry.attempts is None else retry.attempts
 
     # -- what the log brings -----------------------------------------------------------------------
-    def wants(self, head: int) -> bool:
-        """True if it should read on."""
-        if self.paused or self.lost or len(self.ready) + len(self.rows) + len(self.flight) + self._out() >= WINDOW:
+    def wants(self, head: int, page: int = 0) -> bool:
+        """True if it should read on; one that takes events in a row has up to a `page` read while as many are handled."""
+        if self.paused or self.lost or len(self.ready) + len(self.flight) >= WINDOW or len(self.rows) > page // 2:
             return False
         return self.stuck_at is None and self.scanned < self._last_free(head)
 
@@ -206,7 +207,7 @@ class Lane:
         """The next events that were never tried, in a row, for one job; none where one of them has to be looked at."""
         if self.ready or not self.rows or self.pending or self.rows.first <= self.careful:
             return ()
-        return self.rows.take(BATCH, self._last_to_begin(), self.blocked)
+        return self.rows.take(STRETCH, self._last_to_begin(), self.blocked)
 
     def _unfold(self) -> None:
         """Make items of the rows that are to be looked at: the next one, and all like it that follow."""

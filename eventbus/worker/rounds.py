@@ -27,7 +27,7 @@ from eventbus.worker.launching import Launcher
 from eventbus.worker.overdue import OverdueWatch, collect_strays
 from eventbus.worker.passing import is_loaded
 from eventbus.worker.recording import Effect, Recorder, needs_writing
-from eventbus.worker.rows import Page
+from eventbus.worker.rows import Page, page_size
 from eventbus.worker.runners import Runners
 from eventbus.worker.telling import tell
 
@@ -61,7 +61,7 @@ class Rounds:
         self.circuits = Circuits(storage, clock, emit)
         self._launcher = Launcher(storage, clock, runners, self.circuits)
         self._overdue = OverdueWatch(clock, emit)
-        self.head = 0
+        self.head, self._page_size = 0, reading.PAGE
         self.handled = 0
         self._doubtful: list[tuple[_OfLane, int]] = []  # what was written, and how many outcomes that was
         self._overfull: dict[int, float] = {}  # lanes to be paused in the log, and when that is tried
@@ -267,8 +267,9 @@ class Rounds:
             # afterwards cover every event up to here.
             self.look(connection)
             groups: dict[int, list[Lane]] = {}
+            size = self._page_size
             for lane in self.lanes.values():
-                if lane.wants(self.head):
+                if lane.wants(self.head, size):
                     groups.setdefault(lane.scanned, []).append(lane)
             if not groups:
                 return False
@@ -280,8 +281,9 @@ class Rounds:
                     lane.matching.resolve(types)
                     wanted.update(lane.matching.since)
                 selection = Selection(after=after, until=self.head, type_ids=tuple(wanted))
-                rows = reading.page(connection, selection)
-                until = self.head if len(rows) < reading.PAGE else rows[-1][0]
+                rows = reading.page(connection, selection, size)
+                until = self.head if len(rows) < size else rows[-1][0]
+                self._page_size = page_size(rows, size)
                 page = Page.of(rows, until, self._storage.names)
                 for lane in lanes:
                     lane.offer_page(page)

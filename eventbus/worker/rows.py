@@ -7,7 +7,22 @@ from collections.abc import Callable, Container, Sequence
 import attrs
 
 from eventbus.events import Envelope, Names, Row
+from eventbus.store.reading import PAGE
 from eventbus.worker.matching import Matching
+
+
+LARGE_PAGE = 1024  # rows; what is done once for each page costs nothing beside them
+LIGHT_BYTES = 4096  # of a payload, on average; a thousand of them are read at once
+
+_SAMPLE = 16  # one row in so many is weighed
+
+
+def page_size(rows: Sequence[Row], before: int) -> int:
+    """How many rows to read at once after these, of which at most `before` were asked for: many, if they are light."""
+    if len(rows) < before:
+        return PAGE
+    sample = rows[::_SAMPLE]
+    return LARGE_PAGE if sum([len(row[11] or "") for row in sample]) <= LIGHT_BYTES * len(sample) else PAGE
 
 
 @attrs.frozen

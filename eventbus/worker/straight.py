@@ -24,6 +24,7 @@ Way: TypeAlias = tuple[Callable[[str | bytes], Any], Callable[..., Any], bool]
 """What reads the payloads of a type, the function for its events, and whether that takes a context."""
 
 REPORT_SECONDS = 0.002  # within a job, results wait at most this long before the pump is told
+TURN_SECONDS = 0.05  # then the rest waits for its turn: in drain() one subscription keeps no other waiting for long
 
 
 class Ways(dict[int, "Way | None"]):
@@ -83,7 +84,7 @@ class Straight:
     def _go(self, job: Job, under_way: Underway) -> Outcome | None:
         lane, names, stopping, monotonic = job.lane, self._names, self._stopping, self._clock.monotonic
         ways, context_of, is_coroutine = Ways(names, lane.work), self._contexts(job), inspect.iscoroutine
-        now = told = monotonic()
+        now = told = began = monotonic()
         for row in job.rows:
             if lane.paused or stopping():
                 return None
@@ -117,6 +118,8 @@ class Straight:
             if now - told > REPORT_SECONDS:
                 told = now
                 self._tell(now)
+                if now - began > TURN_SECONDS:
+                    return None
         return None
 
     def _call(self, function: Callable[..., Any], event: object, item: Item, context: Context) -> None:
