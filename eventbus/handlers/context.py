@@ -32,14 +32,13 @@ class Context:
     """
 
     __slots__ = (
-        "_is_single",
+        "_envelopes",
         "_publish",
         "_steps",
         "_stopping",
         "_transaction",
         "attempt",
         "envelope",
-        "envelopes",
         "is_replay",
     )
 
@@ -56,14 +55,18 @@ class Context:
         envelopes: Sequence[Envelope] | None = None,
     ) -> None:
         self.envelope = envelope
-        self._is_single = envelopes is None
-        self.envelopes = (envelope,) if envelopes is None else tuple(envelopes)
+        self._envelopes = envelopes
         self.attempt = attempt
         self.is_replay = is_replay
         self._publish = publish
         self._transaction = transaction
         self._stopping = stopping
         self._steps = steps
+
+    @property
+    def envelopes(self) -> tuple[Envelope, ...]:
+        """Those of all events that the handler was given."""
+        return (self.envelope,) if self._envelopes is None else tuple(self._envelopes)
 
     @property
     def stopping(self) -> bool:
@@ -111,7 +114,7 @@ class Context:
         equal, and for an async `fn` where no loop runs, as in a plain def; InvalidStep after it ran.
         """
         if self._steps is None:
-            what = "transactional" if self._transaction else "live" if self._is_single else "batch"
+            what = "transactional" if self._transaction else "live" if self._envelopes is None else "batch"
             raise EventBusError(
                 f"A {what} handler has no steps; {name!r} was not run.",
                 hint="Give steps to a subscription without transactional=True and batch=.",

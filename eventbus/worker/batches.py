@@ -179,8 +179,7 @@ class InARow:
         self._job.done += self._count
 
     def _try(self, guest: Guest, publisher: Publisher, way: Way, row: Row, event: object) -> None:
-        current = Current(row, self._desk.storage.names, self._under_way)
-        current.keep(event)
+        current = Current(row, self._desk.storage.names, self._under_way, event)
         self._under_way.current = publisher.envelope = current
         publisher.item = None
         handling.set(current)
@@ -198,7 +197,8 @@ class InARow:
                 result = way[1](event)
             if result is not None and inspect.iscoroutine(result):
                 refuse_coroutine(self._under_way.subscription, result, "it would keep the log locked")
-            guest.check()
+            if not guest.is_whole():
+                guest.check()
         except BaseException as error:
             seconds = self._desk.clock.monotonic() - started
             outcome = ending(current, error, self._desk.clock.time() - seconds, seconds)

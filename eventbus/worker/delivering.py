@@ -38,14 +38,11 @@ class Current(Envelope):
 
     __slots__ = ("_under_way",)
 
-    def __init__(self, row: Row, names: Names, under_way: Underway) -> None:
+    def __init__(self, row: Row, names: Names, under_way: Underway, event: object) -> None:
         self._row = row
         self._names = names
-        self._under_way = under_way
-
-    def keep(self, event: object) -> None:
-        """It was decoded already."""
         self._event = event
+        self._under_way = under_way
 
     @property
     def running(self) -> bool:

@@ -95,13 +95,12 @@ class Straight:
                 event = way[0](payload)
             except Exception:  # its envelope says what that means
                 return unfold(job, names)
-            under_way.current = current = Current(row, names, under_way)
+            under_way.current = current = Current(row, names, under_way, event)
             handling.set(current)
             delivering.set(current)
             item: Item | None = None
             try:
                 if way[2]:
-                    current.keep(event)
                     item = lane.item(current)
                     self._call(way[1], event, item, context_of(item))
                 elif (result := way[1](event)) is not None and is_coroutine(result):
