@@ -9,7 +9,7 @@ from typing import TypeAlias, cast
 import attrs
 
 from eventbus.errors import HandlerTimeout
-from eventbus.events import Envelope, Names, Row
+from eventbus.events import Brief, Envelope
 from eventbus.store.append import Draft
 from eventbus.threads import is_ctrl_c
 
@@ -58,18 +58,18 @@ class Stretch(Item):
     It stands in for them, with the position of the first: that all of it is done is one thing to know and to record.
     """
 
-    rows: Sequence[Row] = ()
-    names: Names | None = None
+    rows: Sequence[Brief] = ()
+    spell: Callable[[Brief], Envelope] | None = None
 
     @classmethod
-    def of(cls, rows: Sequence[Row], names: Names, subscription: str) -> Stretch:
-        """One of at least one row."""
+    def of(cls, rows: Sequence[Brief], spell: Callable[[Brief], Envelope], subscription: str) -> Stretch:
+        """One of at least one row; `spell` makes their envelopes."""
         first = rows[0]
-        return cls(Envelope(first, names), first[0], None, subscription=subscription, rows=rows, names=names)
+        return cls(spell(first), first[0], None, subscription=subscription, rows=rows, spell=spell)
 
     @property
     def last(self) -> int:
-        return self.rows[-1][0]
+        return int(self.rows[-1][0])
 
     @property
     def count(self) -> int:
@@ -84,9 +84,8 @@ class Stretch(Item):
 
     def envelopes(self) -> list[Envelope]:
         """Those of its events."""
-        names = self.names
-        assert names is not None
-        return [Envelope(row, names) for row in self.rows]
+        assert self.spell is not None
+        return [self.spell(row) for row in self.rows]
 
 
 @attrs.define(eq=False)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from eventbus.errors import EventBusError, LogCorrupt, UnknownEvent
-from eventbus.events import EventType, Kind, TypeName, Vocabulary
+from eventbus.events import EventType, Kind, Row, TypeName, Vocabulary
 
 _REVISION = "SELECT types_revision FROM eventbus_log"
 _TYPES = "SELECT id, name, version, kind, bases FROM eventbus_types WHERE id > ? ORDER BY id"
@@ -33,6 +33,7 @@ class NameBook:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self.refill: Callable[[], None] = lambda: None
+        self.rows: Callable[[Sequence[int]], list[Row]] = lambda positions: []
         self._lock = threading.Lock()
         self._revision = 0
         self._types: dict[int, TypeName] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -10,6 +11,7 @@ import attrs
 from eventbus.asking import can_be_there
 
 if TYPE_CHECKING:
+    from eventbus.events import Brief
     from eventbus.store.append import Row
 
 PAGE = 256  # rows; at about 200 bytes each a page stays well within the processor's cache
@@ -17,6 +19,9 @@ PAGE = 256  # rows; at about 200 bytes each a page stays well within the process
 COLUMNS = (
     "position, id, type_id, stream, sequence, time, source_id, correlation_id, causation_id, metadata, codec, payload"
 )
+BRIEF = "position, type_id, stream, codec, payload, id, correlation_id"  # what it takes to call a handler, and to publish in it
+WIDE = f"{BRIEF}, sequence, time, source_id, causation_id, metadata"
+_AT_ONCE = 500  # parameters of a statement; SQLite's own limit was 999 once
 _BY_POSITION = f"SELECT {COLUMNS} FROM eventbus_events WHERE position = ?"
 _BY_ID = f"SELECT {COLUMNS} FROM eventbus_events WHERE id = ?"
 _LAST = "SELECT COALESCE(max(position), 0) FROM eventbus_events"
@@ -34,7 +39,7 @@ class Selection:
     backward: bool = False
     sequence: int | None = None  # of the stream, the last one read: only what comes beyond it
 
-    def query(self, limit: int) -> tuple[str, list[Any]]:
+    def query(self, limit: int, columns: str = COLUMNS) -> tuple[str, list[Any]]:
         """One page of it as SQL and its parameters."""
         where, values = ["position > ?"], [self.after]
         filters: list[tuple[str, Any]] = [
@@ -55,7 +60,7 @@ class Selection:
         direction = " DESC" if self.backward else ""
         values.append(limit)
         where_text = " AND ".join(where)
-        return (f"SELECT {COLUMNS} FROM eventbus_events WHERE {where_text} ORDER BY {order}{direction} LIMIT ?", values)
+        return (f"SELECT {columns} FROM eventbus_events WHERE {where_text} ORDER BY {order}{direction} LIMIT ?", values)
 
     def beyond(self, position: int, sequence: int | None) -> Selection:
         """What is left of it after the row at `position` was read, which is the `sequence`th of its stream."""
@@ -77,6 +82,24 @@ def page(connection: sqlite3.Connection, selection: Selection, limit: int = PAGE
         return []
     text, values = selection.query(limit)
     return connection.execute(text, values).fetchall()
+
+
+def brief_page(connection: sqlite3.Connection, selection: Selection, limit: int, *, wide: bool) -> list[Brief]:
+    """The same as brief rows, for handlers."""
+    if selection.type_ids == ():
+        return []
+    text, values = selection.query(limit, WIDE if wide else BRIEF)
+    return connection.execute(text, values).fetchall()
+
+
+def at(connection: sqlite3.Connection, positions: Sequence[int]) -> list[Row]:
+    """The rows at these positions, as far as they are there."""
+    rows: list[Row] = []
+    for start in range(0, len(positions), _AT_ONCE):
+        some = positions[start : start + _AT_ONCE]
+        marks = ", ".join("?" * len(some))
+        rows += connection.execute(f"SELECT {COLUMNS} FROM eventbus_events WHERE position IN ({marks})", some).fetchall()
+    return rows
 
 
 def last_position(connection: sqlite3.Connection) -> int:

@@ -18,8 +18,8 @@ from typing import Any, Literal, TypeVar
 
 from eventbus.clock import Clock, Deadline
 from eventbus.errors import BusClosed, EventBusError, ForkedBus, LogBusy, WouldDeadlock
-from eventbus.events import Vocabulary
-from eventbus.store import checkpoint
+from eventbus.events import Row, Vocabulary
+from eventbus.store import checkpoint, reading
 from eventbus.store.anchor import Anchor
 from eventbus.store.append import Appender
 from eventbus.store.breather import Breather
@@ -72,11 +72,15 @@ class Storage:
         self._anchor = Anchor(location)
         self._readers = Readers(location, self._anchor, self.check)
         self.names.refresh(self._writer)
-        self.names.refill = self._refill_names
+        self.names.refill, self.names.rows = self._refill_names, self._rows_at
 
     def _refill_names(self) -> None:
         with self.reading() as connection:
             self.names.refresh(connection)
+
+    def _rows_at(self, positions: Sequence[int]) -> list[Row]:
+        with self.reading() as connection:
+            return reading.at(connection, positions)
 
     def has_open_here(self) -> bool:
         """True inside a transaction of this file's: whoever waits for the file waits for that one."""

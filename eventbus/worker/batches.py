@@ -11,7 +11,7 @@ import attrs
 from eventbus.clock import Clock, iso
 from eventbus.delivery import Bundle, Failed, Handled, Item, Outcome, Unloaded
 from eventbus.errors import HandlerTimeout
-from eventbus.events import Envelope, Row
+from eventbus.events import Brief, Envelope
 from eventbus.handlers import Context, handling
 from eventbus.store.append import Appended
 from eventbus.store.guarded import TRANSACTION_SECONDS
@@ -144,7 +144,7 @@ class InARow:
     @property
     def last(self) -> int:
         """The last position that was, or is to be, handled in it."""
-        return self._job.rows[self._job.done + max(0, self._count - 1)][0]
+        return int(self._job.rows[self._job.done + max(0, self._count - 1)][0])
 
     @property
     def cursor(self) -> int:
@@ -158,11 +158,11 @@ class InARow:
         tokens = handling.set(None), delivering.set(None), open_transaction.set(None)
         try:
             for row in job.rows[job.done :]:
-                way, payload = ways[row[2]], row[11]
-                if way is None or payload is None or row[10] is not None:
+                way = ways[row[1]]
+                if way is None or row[3] is not None:
                     break
                 try:
-                    event = way[0](payload)
+                    event = way[0](row[4])
                 except Exception:  # its envelope says what that means
                     break
                 self._try(guest, publisher, way, row, event)
@@ -178,8 +178,8 @@ class InARow:
     def stored(self) -> None:
         self._job.done += self._count
 
-    def _try(self, guest: Guest, publisher: Publisher, way: Way, row: Row, event: object) -> None:
-        current = Current(row, self._desk.storage.names, self._under_way, event)
+    def _try(self, guest: Guest, publisher: Publisher, way: Way, row: Brief, event: object) -> None:
+        current = Current(row, self._under_way, event)
         self._under_way.current = publisher.envelope = current
         publisher.item = None
         handling.set(current)

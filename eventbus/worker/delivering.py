@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Protocol
 
-from eventbus.events import Envelope, Names, Row
+from eventbus.errors import EventBusError
+from eventbus.events import Brief, BriefEnvelope, Row
+from eventbus.handlers import handling
+from eventbus.store.names import NameBook
 
 
 class Awaited(Protocol):
@@ -19,47 +23,69 @@ class Awaited(Protocol):
 
 
 class Underway:
-    """Events of one subscription that are handled in a row: where that is."""
+    """Events of one subscription that are handled in a row: which one now; and the rest of their rows, if it is asked for."""
 
-    __slots__ = ("current", "subscription")
-
-    def __init__(self, subscription: str) -> None:
-        self.subscription = subscription
+    def __init__(self, subscription: str, rows: Sequence[Brief], names: NameBook) -> None:
+        self.subscription, self.rows, self.names = subscription, rows, names
         self.current: Current | None = None
+        self.is_asked = False  # it was asked for the rest
+        self._whole: dict[int, Row] = {}
 
     @property
     def position(self) -> int | None:
         """The position that is being handled."""
         return None if self.current is None else self.current.position
 
+    def row(self, position: int) -> Row:
+        """The whole row of one of them. Whoever asks for one asks for others, too: all are read at once."""
+        if not self.is_asked:
+            self._whole = {row[0]: row for row in self.names.rows([brief[0] for brief in self.rows])}
+            self.is_asked = True
+        found = self._whole.get(position)
+        if found is None:
+            raise EventBusError(f"The event at position {position} is not in the log any more.")
+        return found
 
-class Current(Envelope):
+    def envelope(self, brief: Brief) -> BriefEnvelope:
+        """That of one of them."""
+        return BriefEnvelope(brief, self.names, self)
+
+
+class Current(BriefEnvelope):
     """The envelope of one of them, as long as it is `running`; one object for all that has to know of it."""
 
-    __slots__ = ("_under_way",)
+    __slots__ = ()
+    _rows: Underway
 
-    def __init__(self, row: Row, names: Names, under_way: Underway, event: object) -> None:
-        self._row = row
-        self._names = names
+    def __init__(self, brief: Brief, under_way: Underway, event: object) -> None:
+        self._brief = brief
+        self._names = under_way.names
+        self._rows = under_way
         self._event = event
-        self._under_way = under_way
 
     @property
     def running(self) -> bool:
         """True until its handler has returned."""
-        return self._under_way.current is self
+        return self._rows.current is self
 
     @property
     def subscription(self) -> str:
         """Whose handler it is."""
-        return self._under_way.subscription
+        return self._rows.subscription
 
 
 delivering: ContextVar[Awaited | None] = ContextVar("delivering", default=None)
 """What is handled while a durable handler runs; a task that it leaves behind keeps it."""
 
+def _complete() -> None:
+    """The child of a handler may say by what its own events were caused, and cannot read its parent's log."""
+    envelope = handling.get()
+    if isinstance(envelope, BriefEnvelope):
+        envelope.complete()
+
+
 if hasattr(os, "register_at_fork"):  # the child of a handler handles nothing: its parent does
-    os.register_at_fork(after_in_child=lambda: delivering.set(None))
+    os.register_at_fork(before=_complete, after_in_child=lambda: delivering.set(None))
 
 
 def handled_here() -> Awaited | None:

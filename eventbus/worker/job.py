@@ -11,7 +11,8 @@ import attrs
 
 from eventbus.delivery import Handled, Item, Left, Outcome, Stretch
 from eventbus.errors import EventBusError
-from eventbus.events import Names, Row
+from eventbus.events import Brief
+from eventbus.store.names import NameBook
 from eventbus.worker.delivering import Underway
 
 if TYPE_CHECKING:
@@ -32,10 +33,11 @@ class Job:
 
     lane: Lane
     items: list[Item]
-    rows: Sequence[Row] = ()
+    rows: Sequence[Brief] = ()
     done: int = 0
     back: int = 0
-    under_way: Underway | None = None
+    under_way: Underway | None = None  # where there are rows
+    begun: bool = False
     results: deque[tuple[Item, Outcome]] = attrs.field(factory=deque[tuple[Item, Outcome]])
     trouble: EventBusError | None = None
     reported: set[int] = attrs.field(factory=set[int])  # positions
@@ -48,19 +50,23 @@ class Job:
     def call_off(self) -> None:
         """It could not be started: its events come back as not tried, unless it has begun all the same."""
         with self.lock:
-            if self.finished or self.trying is not None or self.reported or self.under_way is not None:
+            if self.finished or self.trying is not None or self.reported or self.begun:
                 return
             self.detached = True
         self.results.extend((item, Left()) for item in self.items)
         self.reported.update(item.position for item in self.items)
         self.finished = True
 
+    @classmethod
+    def of(cls, lane: Lane, rows: Sequence[Brief], names: NameBook) -> Job:
+        """One with rows."""
+        return cls(lane, [], rows, under_way=Underway(lane.name, rows, names))
+
     def begin(self) -> Underway | None:
         """Its rows are handled from now on; None if it was called off."""
         with self.lock:
-            if not self.detached:
-                self.under_way = Underway(self.lane.name)
-            return self.under_way
+            self.begun = not self.detached
+            return self.under_way if self.begun else None
 
     @property
     def position(self) -> int | None:
@@ -69,21 +75,30 @@ class Job:
             return self.trying.position
         return None if self.under_way is None else self.under_way.position
 
-    def come_back(self, names: Names) -> list[tuple[Item, Outcome]]:
+    def unfold(self) -> None:
+        """Make items of the rows that are not done."""
+        assert self.under_way is not None
+        self.items = [self.lane.item(self.under_way.envelope(row)) for row in self.rows[self.done :]]
+
+    def come_back(self) -> list[tuple[Item, Outcome]]:
         """What there is to be heard of it since this was last asked, in order."""
-        count, done, name = len(self.results), self.done, self.lane.name  # in this order: results come after all done
+        count, done = len(self.results), self.done  # in this order: results come after all that is done
         heard: list[tuple[Item, Outcome]] = []
         if done > self.back:
             outcome = Handled(recorded=self.lane.work.kind == "transactional")
-            heard.append((Stretch.of(self.rows[self.back : done], names, name), outcome))
+            heard.append((self._stretch(self.rows[self.back : done]), outcome))
             self.back = done
         results = [self.results.popleft() for _ in range(count)]
         self.back += len(results) if self.rows else 0
         return heard + results
 
-    def left(self, names: Names) -> list[tuple[Item, Outcome]]:
+    def left(self) -> list[tuple[Item, Outcome]]:
         """What was not tried, once it is finished and all has been heard of it."""
         if self.items or self.back == len(self.rows):
             return [(item, Left()) for item in self.items if item.position not in self.reported]
         rows, self.back = self.rows[self.back :], len(self.rows)
-        return [(Stretch.of(rows, names, self.lane.name), Left())]
+        return [(self._stretch(rows), Left())]
+
+    def _stretch(self, rows: Sequence[Brief]) -> Stretch:
+        assert self.under_way is not None
+        return Stretch.of(rows, self.under_way.envelope, self.lane.name)

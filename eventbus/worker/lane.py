@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from eventbus.delivery import Behind, Careful, Item, Outcome, Stretch, each
-from eventbus.events import Envelope, Row
+from eventbus.events import Brief, Envelope
 from eventbus.store.deliveries import DeliveryRow
 from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.worker.job import Job
@@ -59,6 +59,7 @@ class Lane:
     retries_first: int = BATCH  # so many are tried again before it goes on with what was never tried
     paused: bool = False
     lost: bool = False
+    is_wide: bool = False  # its handler was seen to ask for more than brief rows have
     jobs: list[Job] = attrs.field(factory=list[Job])
     strays: list[Job] = attrs.field(factory=list[Job])  # detached ones, which still run
     ready: deque[Item] = attrs.field(factory=deque[Item])
@@ -122,12 +123,9 @@ class Lane:
         self.ready.extend(items)  # all or, after Ctrl-C in a function of the app's, none
         self.scanned = until
 
-    def offer_page(self, page: Page) -> None:
-        """The same with rows, where the lane takes them as they are."""
+    def offer_rows(self, page: Page[Brief]) -> None:
+        """The same with rows of a page, where the lane takes them as they are."""
         rows, until = page.meant(self.matching), self._last_free(page.until)
-        if not self.work.in_a_row:
-            self.offer([Envelope(row, page.names) for row in rows], until)
-            return
         if rows and (self.apart or rows[-1][0] > until):
             rows = [row for row in rows if row[0] not in self.apart and row[0] <= until]
         if rows:
@@ -203,7 +201,7 @@ class Lane:
         for item in job.items:
             self.hold(item)
 
-    def fresh_rows(self) -> Sequence[Row]:
+    def fresh_rows(self) -> Sequence[Brief]:
         """The next events that were never tried, in a row, for one job; none where one of them has to be looked at."""
         if self.ready or not self.rows or self.pending or self.rows.first <= self.careful:
             return ()

@@ -81,7 +81,7 @@ class Launcher:
     def _fresh(self, lane: Lane, admits: Admits, *, here: bool) -> bool:
         passed = pass_over(lane, self._storage.names)
         if admits == "all" and (rows := lane.fresh_rows()):
-            self._start([Job(lane, [], rows)], here=here)
+            self._start([Job.of(lane, rows, self._storage.names)], here=here)
             return True
         if items := lane.fresh(1 if admits == "probe" else None):
             self._start([Job(lane, items)], here=here)

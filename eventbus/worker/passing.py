@@ -40,7 +40,7 @@ def pass_over(lane: Lane, names: NameBook) -> bool:
 
     before = len(lane.ready) + len(lane.rows)
     last = lane.rows.last if lane.rows else lane.ready[-1].position if lane.ready else 0
-    lane.rows.keep(lambda row: not passed(row[2]))
+    lane.rows.keep(lambda row: not passed(row[1]))
     lane.ready = deque(item for item in lane.ready if not passed(item.envelope.type_id))
     if len(lane.ready) + len(lane.rows) == before:
         return False

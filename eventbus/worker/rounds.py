@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from eventbus.breaker import Circuit
 from eventbus.clock import Clock, iso
 from eventbus.delivery import each
+from eventbus.events import Envelope
 from eventbus.errors import EventBusError, LeaseLost, LogError
 from eventbus.store import deliveries, reading, subscriptions
 from eventbus.store.append import Appended
@@ -39,6 +40,7 @@ _log = logging.getLogger("eventbus.worker")
 _Place = tuple[int, int, frozenset[int]]  # cursor, claim, ahead
 _OfLane = tuple[Lane, list[Effect], _Place]
 _Written = list[_OfLane]
+_Reader = tuple[int, str]  # after which position, and which rows: "whole", or "brief" or "wide" ones in a row
 
 
 class Rounds:
@@ -91,18 +93,18 @@ class Rounds:
         return bool(busy)
 
     def _collect(self, lane: Lane) -> None:
-        names = self._storage.names
         for job in list(lane.jobs):
             finished = job.finished  # looked at first: results that come in between are read in the next round
             if lane.lost:  # it is done again, or recorded, where the lane is next
                 lane.strays.extend([job] if finished else [])
             else:
-                lane.hear(job.come_back(names))
+                lane.hear(job.come_back())
+                lane.is_wide = lane.is_wide or (job.under_way is not None and job.under_way.is_asked)
             if not finished:
                 continue
             lane.jobs.remove(job)
             if not lane.lost:
-                lane.hear(job.left(names))  # where Ctrl-C ended it: what was counted is uncounted
+                lane.hear(job.left())  # where Ctrl-C ended it: what was counted is uncounted
                 if job.trouble is not None:
                     self._troubled(lane, job.trouble)
         if lane.strays:
@@ -266,28 +268,47 @@ class Rounds:
             # The head first: a type's row is committed with or before its first event, so that types read
             # afterwards cover every event up to here.
             self.look(connection)
-            groups: dict[int, list[Lane]] = {}
-            size = self._page_size
+            in_memory = self._storage.location.memory  # there a handler that asks for the rest might have to wait
+            groups: dict[_Reader, list[Lane]] = {}
             for lane in self.lanes.values():
-                if lane.wants(self.head, size):
-                    groups.setdefault(lane.scanned, []).append(lane)
+                if lane.wants(self.head, self._page_size):
+                    rows = "whole" if not lane.work.in_a_row else "wide" if lane.is_wide or in_memory else "brief"
+                    groups.setdefault((lane.scanned, rows), []).append(lane)
             if not groups:
                 return False
             self._storage.names.refresh(connection)
             types = self._storage.names.types()
-            for after, lanes in groups.items():
+            for (after, rows), lanes in groups.items():
                 wanted: set[int] = set()
                 for lane in lanes:
                     lane.matching.resolve(types)
                     wanted.update(lane.matching.since)
                 selection = Selection(after=after, until=self.head, type_ids=tuple(wanted))
-                rows = reading.page(connection, selection, size)
-                until = self.head if len(rows) < size else rows[-1][0]
-                self._page_size = page_size(rows, size)
-                page = Page.of(rows, until, self._storage.names)
-                for lane in lanes:
-                    lane.offer_page(page)
+                if rows == "whole":
+                    self._read_whole(connection, selection, lanes)
+                else:
+                    self._read_brief(connection, selection, lanes, wide=rows == "wide")
         return True
+
+    def _read_whole(self, connection: sqlite3.Connection, selection: Selection, lanes: list[Lane]) -> None:
+        """A page for those that look at each event by itself; they share its envelopes."""
+        names = self._storage.names
+        rows = reading.page(connection, selection)
+        page = Page.of(rows, self.head if len(rows) < reading.PAGE else rows[-1][0], names, type_at=2)
+        envelopes = {row[0]: Envelope(row, names) for row in rows}
+        for lane in lanes:
+            lane.offer([envelopes[row[0]] for row in page.meant(lane.matching)], page.until)
+
+    def _read_brief(
+        self, connection: sqlite3.Connection, selection: Selection, lanes: list[Lane], *, wide: bool
+    ) -> None:
+        """A page for those that take events in a row."""
+        size = self._page_size
+        rows = reading.brief_page(connection, selection, size, wide=wide)
+        self._page_size = page_size(rows, size)
+        page = Page.of(rows, self.head if len(rows) < size else rows[-1][0], self._storage.names, type_at=1)
+        for lane in lanes:
+            lane.offer_rows(page)
 
     def look_again(self) -> None:
         """There are deliveries now that wait for a class, which may be loaded already."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 
+from typing import Any, Generic, TypeVar
+
 import attrs
 
-from eventbus.events import Envelope, Names, Row
+from eventbus.events import Brief, Envelope
+from eventbus.store.names import NameBook
 from eventbus.store.reading import PAGE
+from eventbus.worker.delivering import Underway
 from eventbus.worker.matching import Matching
 
 
@@ -17,45 +21,49 @@ LIGHT_BYTES = 4096  # of a payload, on average; a thousand of them are read at o
 _SAMPLE = 16  # one row in so many is weighed
 
 
-def page_size(rows: Sequence[Row], before: int) -> int:
+def page_size(rows: Sequence[Brief], before: int) -> int:
     """How many rows to read at once after these, of which at most `before` were asked for: many, if they are light."""
     if len(rows) < before:
         return PAGE
     sample = rows[::_SAMPLE]
-    return LARGE_PAGE if sum([len(row[11] or "") for row in sample]) <= LIGHT_BYTES * len(sample) else PAGE
+    return LARGE_PAGE if sum([len(row[4] or "") for row in sample]) <= LIGHT_BYTES * len(sample) else PAGE
+
+
+R = TypeVar("R", bound="tuple[Any, ...]")
 
 
 @attrs.frozen
-class Page:
-    """Rows that were read together, for all lanes at the same place."""
+class Page(Generic[R]):
+    """Rows that were read together, for all lanes at the same place; `type_at` is where they have their type."""
 
-    rows: list[Row]
+    rows: list[R]
     until: int  # the position up to which it is all there is
-    names: Names
+    names: NameBook
+    type_at: int
     types: frozenset[int]
 
     @classmethod
-    def of(cls, rows: list[Row], until: int, names: Names) -> Page:
+    def of(cls, rows: list[R], until: int, names: NameBook, type_at: int) -> Page[R]:
         """One of rows of the types that some lane wants."""
-        return cls(rows, until, names, frozenset([row[2] for row in rows]))
+        return cls(rows, until, names, type_at, frozenset([row[type_at] for row in rows]))
 
-    def meant(self, matching: Matching) -> list[Row]:
+    def meant(self, matching: Matching) -> list[R]:
         """Those that are for a subscription; quick where they are all, or none."""
         concerned = self.types & matching.since.keys()
         if not concerned:
             return []
         if len(concerned) == len(self.types) and matching.means_all(concerned, self.rows[0][0]):
             return self.rows
-        return [row for row in self.rows if matching.means(row[2], row[0])]
+        return [row for row in self.rows if matching.means(row[self.type_at], row[0])]
 
 
 class Rows:
     """In order of position; they come after all that has become an item."""
 
     def __init__(self) -> None:
-        self._rows: Sequence[Row] = ()
+        self._rows: Sequence[Brief] = ()
         self._at = 0
-        self.names: Names | None = None
+        self._names: NameBook | None = None
 
     def __len__(self) -> int:
         return len(self._rows) - self._at
@@ -63,44 +71,45 @@ class Rows:
     @property
     def first(self) -> int:
         """The position of the next one; there has to be one."""
-        return self._rows[self._at][0]
+        return int(self._rows[self._at][0])
 
     @property
     def last(self) -> int:
         """The position of the last one; there has to be one."""
-        return self._rows[-1][0]
+        return int(self._rows[-1][0])
 
-    def extend(self, rows: list[Row], names: Names) -> None:
+    def extend(self, rows: list[Brief], names: NameBook) -> None:
         """They come after those that are there."""
-        self.names = names
+        self._names = names
         self._rows = [*self._rows[self._at :], *rows] if self else rows
         self._at = 0
 
-    def put_back(self, rows: Sequence[Row]) -> None:
+    def put_back(self, rows: Sequence[Brief]) -> None:
         """They come before those that are there."""
         self._rows, self._at = [*rows, *self._rows[self._at :]], 0
 
-    def keep(self, is_kept: Callable[[Row], bool]) -> None:
+    def keep(self, is_kept: Callable[[Brief], bool]) -> None:
         """Drop the others."""
         self._rows, self._at = [row for row in self._rows[self._at :] if is_kept(row)], 0
 
     def pop(self) -> Envelope:
         """Take the next one out; there has to be one."""
-        assert self.names is not None
+        assert self._names is not None
+        brief = self._rows[self._at]
         self._at += 1
-        return Envelope(self._rows[self._at - 1], self.names)
+        return Underway("", [brief], self._names).envelope(brief)
 
     def is_next(self, last: int, blocked: Container[str | None]) -> bool:
         """True if the next one lies up to a position, or if its stream is blocked."""
-        return bool(self) and (self.first <= last or self._rows[self._at][3] in blocked)
+        return bool(self) and (self.first <= last or self._rows[self._at][2] in blocked)
 
-    def take(self, most: int, last: int, blocked: Container[str | None]) -> Sequence[Row]:
+    def take(self, most: int, last: int, blocked: Container[str | None]) -> Sequence[Brief]:
         """Take out the next ones, up to a position, and up to the first whose stream is blocked."""
         rows = self._rows[self._at : self._at + most]
         if rows and rows[-1][0] > last:
             rows = [row for row in rows if row[0] <= last]
         if blocked:
-            free = next((number for number, row in enumerate(rows) if row[3] in blocked), len(rows))
+            free = next((number for number, row in enumerate(rows) if row[2] in blocked), len(rows))
             rows = rows[:free]
         self._at += len(rows)
         return rows

@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 
 from eventbus.clock import Clock
 from eventbus.delivery import Handled, Item, Outcome
-from eventbus.events import Envelope, Names
 from eventbus.handlers import Context, handling, returned
 from eventbus.store.names import NameBook
 from eventbus.worker.attempts import ending, raise_interrupt
@@ -82,20 +81,20 @@ class Straight:
             delivering.reset(tokens[1])
 
     def _go(self, job: Job, under_way: Underway) -> Outcome | None:
-        lane, names, stopping, monotonic = job.lane, self._names, self._stopping, self._clock.monotonic
-        ways, context_of, is_coroutine = Ways(names, lane.work), self._contexts(job), inspect.iscoroutine
+        lane, stopping, monotonic = job.lane, self._stopping, self._clock.monotonic
+        ways, context_of, is_coroutine = Ways(self._names, lane.work), self._contexts(job), inspect.iscoroutine
         now = told = began = monotonic()
         for row in job.rows:
             if lane.paused or stopping():
                 return None
-            way, payload = ways[row[2]], row[11]
-            if way is None or payload is None or row[10] is not None:
-                return unfold(job, names)
+            way = ways[row[1]]
+            if way is None or row[3] is not None:
+                return unfold(job)
             try:
-                event = way[0](payload)
+                event = way[0](row[4])
             except Exception:  # its envelope says what that means
-                return unfold(job, names)
-            under_way.current = current = Current(row, names, under_way, event)
+                return unfold(job)
+            under_way.current = current = Current(row, under_way, event)
             handling.set(current)
             delivering.set(current)
             item: Item | None = None
@@ -109,9 +108,9 @@ class Straight:
                 seconds = monotonic() - now
                 outcome = ending(current, error, self._clock.time() - seconds, seconds)
                 raise_interrupt(outcome)
-                return unfold(job, names, outcome, item)
+                return unfold(job, outcome, item)
             if item is not None and (item.drafts or item.has_steps):
-                return unfold(job, names, Handled(), item)
+                return unfold(job, Handled(), item)
             job.done += 1
             now = monotonic()
             if now - told > REPORT_SECONDS:
@@ -132,10 +131,9 @@ class Straight:
             item.running = False
 
 
-def unfold(job: Job, names: Names, outcome: Outcome | None = None, first: Item | None = None) -> Outcome | None:
+def unfold(job: Job, outcome: Outcome | None = None, first: Item | None = None) -> Outcome | None:
     """Make items of the rows that are not done; the outcome, and the item if there is one, are those of the first."""
-    rest = [job.lane.item(Envelope(row, names)) for row in job.rows[job.done :]]
+    job.unfold()
     if first is not None:
-        rest[0] = first
-    job.items = rest
+        job.items[0] = first
     return outcome

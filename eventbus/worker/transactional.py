@@ -18,7 +18,6 @@ from eventbus.store.trouble import translate
 from eventbus.worker.batches import Batch, Desk, InARow, Items, RolledBack, in_time
 from eventbus.worker.job import Job
 from eventbus.worker.lane import CLAIM, Lane
-from eventbus.worker.straight import unfold
 
 
 class TransactionalRunner:
@@ -65,10 +64,10 @@ class TransactionalRunner:
         try:
             while job.done < len(job.rows) and self._may_go_on(job):
                 if not self._commit(job.lane, rows):
-                    unfold(job, self._storage.names)
+                    job.unfold()
                     return False
         except RolledBack as failed:
-            unfold(job, self._storage.names)
+            job.unfold()
             first = job.items[0]
             if failed.position != first.position:
                 return True  # the events before it succeeded and were rolled back with it
