@@ -45,12 +45,12 @@ class Context:
     def __init__(
         self,
         envelope: Envelope,
-        *,
-        attempt: int = 1,
-        is_replay: bool = False,
         publish: Callable[..., str],
         transaction: Transaction | None = None,
         stopping: Callable[[], bool] = _never,
+        *,
+        attempt: int = 1,
+        is_replay: bool = False,
         steps: Steps | None = None,
         envelopes: Sequence[Envelope] | None = None,
     ) -> None:

@@ -11,7 +11,7 @@ import attrs
 from eventbus.clock import Clock, iso
 from eventbus.delivery import Bundle, Failed, Handled, Item, Outcome, Unloaded
 from eventbus.errors import HandlerTimeout
-from eventbus.events import Brief, Envelope
+from eventbus.events import Envelope
 from eventbus.handlers import Context, handling
 from eventbus.store.append import Appended
 from eventbus.store.guarded import TRANSACTION_SECONDS
@@ -24,7 +24,7 @@ from eventbus.worker.delivering import Current, Underway, delivering
 from eventbus.worker.job import Job
 from eventbus.worker.lane import Lane
 from eventbus.worker.recording import settle
-from eventbus.worker.straight import Way, Ways
+from eventbus.worker.straight import Ways
 
 BATCH_SECONDS = 0.05  # how long a batch may keep the log locked before it commits
 
@@ -67,9 +67,6 @@ class Desk:
     draft: Callable[..., Any]
     stopping: Callable[[], bool]
 
-    def until(self) -> float:
-        """When a batch that begins now is to commit, monotonic."""
-        return self.clock.monotonic() + BATCH_SECONDS
 
 
 class Items:
@@ -88,7 +85,7 @@ class Items:
         return max(lane.cursor, last.position) if lane.strict or not last.parked else lane.cursor
 
     def handle(self, guest: Guest, appended: list[Appended]) -> int:
-        lane, items, until = self._job.lane, self._items, self._desk.until()
+        lane, items, until = self._job.lane, self._items, self._desk.clock.monotonic() + BATCH_SECONDS
         now = iso(self._desk.clock.time())
         most = lane.work.batch or 1
         for start in range(0, len(items), most):
@@ -152,23 +149,9 @@ class InARow:
 
     def handle(self, guest: Guest, appended: list[Appended]) -> int:
         self._count = 0
-        job, ways = self._job, self._ways
-        publisher = Publisher(self._desk, guest, job.lane, appended)
-        until, monotonic = self._desk.until(), self._desk.clock.monotonic
         tokens = handling.set(None), delivering.set(None), open_transaction.set(None)
         try:
-            for row in job.rows[job.done :]:
-                way = ways[row[1]]
-                if way is None or row[3] is not None:
-                    break
-                try:
-                    event = way[0](row[4])
-                except Exception:  # its envelope says what that means
-                    break
-                self._try(guest, publisher, way, row, event)
-                self._count += 1
-                if monotonic() >= until or job.lane.paused or self._desk.stopping():
-                    break
+            self._go(guest, Publisher(self._desk, guest, self._job.lane, appended))
         finally:
             handling.reset(tokens[0])
             delivering.reset(tokens[1])
@@ -178,33 +161,47 @@ class InARow:
     def stored(self) -> None:
         self._job.done += self._count
 
-    def _try(self, guest: Guest, publisher: Publisher, way: Way, row: Brief, event: object) -> None:
-        current = Current(row, self._under_way, event)
-        self._under_way.current = publisher.envelope = current
-        publisher.item = None
-        handling.set(current)
-        delivering.set(current)
-        transaction = Transaction(guest, publisher)
-        open_transaction.set(transaction)
-        started = self._desk.clock.monotonic()
-        try:
-            if way[2]:
-                context = Context(
-                    current, publish=transaction.publish, transaction=transaction, stopping=self._desk.stopping
-                )
-                result = way[1](event, context)
-            else:
-                result = way[1](event)
-            if result is not None and inspect.iscoroutine(result):
-                refuse_coroutine(self._under_way.subscription, result, "it would keep the log locked")
-            if not guest.is_whole():
-                guest.check()
-        except BaseException as error:
-            seconds = self._desk.clock.monotonic() - started
-            outcome = ending(current, error, self._desk.clock.time() - seconds, seconds)
-            _judge(self._job.lane, guest, row[0], outcome)
-        finally:
-            transaction.is_open = False
+    def _go(self, guest: Guest, publisher: Publisher) -> None:
+        """As far as there is nothing to say, or no time left; what comes then is looked at by itself."""
+        lane, under_way, ways, stopping = self._job.lane, self._under_way, self._ways, self._desk.stopping
+        monotonic = self._desk.clock.monotonic
+        now = monotonic()
+        until = now + BATCH_SECONDS
+        for row in self._job.rows[self._job.done :]:
+            way = ways[row[1]]
+            if way is None or row[3] is not None:
+                return
+            try:
+                event = way[0](row[4])
+            except Exception:  # its envelope says what that means
+                return
+            under_way.current = publisher.envelope = current = Current(row, under_way, event)
+            publisher.item = None
+            transaction = Transaction(guest, publisher)
+            handling.set(current)
+            delivering.set(current)
+            open_transaction.set(transaction)
+            try:
+                if way[2]:
+                    result = way[1](event, Context(current, transaction.publish, transaction, stopping))
+                else:
+                    result = way[1](event)
+                if result is not None and inspect.iscoroutine(result):
+                    refuse_coroutine(lane.name, result, "it would keep the log locked")
+                if not guest.is_whole():
+                    guest.check()
+            except BaseException as error:
+                self._fail(guest, current, error, monotonic() - now)
+            finally:
+                transaction.is_open = False
+            self._count += 1
+            now = monotonic()
+            if now >= until or lane.paused or stopping():
+                return
+
+    def _fail(self, guest: Guest, current: Current, error: BaseException, seconds: float) -> None:
+        outcome = ending(current, error, self._desk.clock.time() - seconds, seconds)
+        _judge(self._job.lane, guest, current.position, outcome)
 
 
 def _judge(lane: Lane, guest: Guest, position: int, outcome: Outcome) -> None:

@@ -33,7 +33,7 @@ from eventbus.worker.runners import Runners
 from eventbus.worker.telling import tell
 
 REST_SECONDS = 1.0  # before a pause that could not be written is tried again
-LAZY = 1000  # positions a cursor may stay behind over events that are not meant for it, while there is other work
+LAZY = 10_000  # positions a cursor may stay behind over events that are not meant for it, while there is other work
 
 _log = logging.getLogger("eventbus.worker")
 
