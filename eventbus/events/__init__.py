@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from eventbus.events.definition import event
 from eventbus.events.brief import Brief, BriefEnvelope
+from eventbus.events.definition import event
 from eventbus.events.envelope import Envelope, Names, Row, TypeName
 from eventbus.events.event_type import EventType, Kind, event_type, is_event
 from eventbus.events.receipt import Receipt

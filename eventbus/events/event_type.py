@@ -50,7 +50,7 @@ class EventType:
         return self._codec.get().decode(payload)
 
     def reader(self) -> Callable[[str | bytes], Any]:
-        """What reads events of this class quickly, many in a row. Where it raises anything, ask `decode` for the reason."""
+        """What reads many events of this class in a row. Where it raises, `decode` says why."""
         return self._codec.get().reader()
 
 

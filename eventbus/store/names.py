@@ -88,7 +88,7 @@ class NameBook:
         return known.decode(payload)
 
     def reader(self, type_id: int) -> tuple[type, Callable[[str | bytes], Any]] | None:
-        """The class of a type, and what reads the payloads of its events quickly; None where an envelope is to be asked.
+        """The class of a type, and what reads the payloads of its events; None where an envelope is to be asked.
 
         What it raises says nothing: the envelope's `event` does.
         """

@@ -19,7 +19,8 @@ PAGE = 256  # rows; at about 200 bytes each a page stays well within the process
 COLUMNS = (
     "position, id, type_id, stream, sequence, time, source_id, correlation_id, causation_id, metadata, codec, payload"
 )
-BRIEF = "position, type_id, stream, codec, payload, id, correlation_id"  # what it takes to call a handler, and to publish in it
+# What it takes to call a handler, and to publish in it.
+BRIEF = "position, type_id, stream, codec, payload, id, correlation_id"
 WIDE = f"{BRIEF}, sequence, time, source_id, causation_id, metadata"
 _AT_ONCE = 500  # parameters of a statement; SQLite's own limit was 999 once
 _BY_POSITION = f"SELECT {COLUMNS} FROM eventbus_events WHERE position = ?"
@@ -98,7 +99,9 @@ def at(connection: sqlite3.Connection, positions: Sequence[int]) -> list[Row]:
     for start in range(0, len(positions), _AT_ONCE):
         some = positions[start : start + _AT_ONCE]
         marks = ", ".join("?" * len(some))
-        rows += connection.execute(f"SELECT {COLUMNS} FROM eventbus_events WHERE position IN ({marks})", some).fetchall()
+        rows += connection.execute(
+            f"SELECT {COLUMNS} FROM eventbus_events WHERE position IN ({marks})", some
+        ).fetchall()
     return rows
 
 

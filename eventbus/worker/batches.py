@@ -50,7 +50,7 @@ class Batch(Protocol):
         ...
 
     def handle(self, guest: Guest, appended: list[Appended]) -> int:
-        """Handle as many as fit into its time; returns how many. Raises RolledBack at the first that does not succeed."""
+        """Handle what fits into its time; returns how many. Raises RolledBack at the first that fails."""
         ...
 
     def stored(self) -> None:
@@ -66,7 +66,6 @@ class Desk:
     clock: Clock
     draft: Callable[..., Any]
     stopping: Callable[[], bool]
-
 
 
 class Items:
@@ -225,7 +224,7 @@ def in_time(lane: Lane, guest: Guest, error: BaseException) -> BaseException:
 
 
 class Publisher:
-    """`tx.publish` inside a handler: the event's id derives from what is handled, which is `item`, or has `envelope`."""
+    """`tx.publish` inside a handler: the event's id derives from `item`, or the item of `envelope`."""
 
     item: Item | None
     envelope: Envelope

@@ -23,7 +23,7 @@ class Awaited(Protocol):
 
 
 class Underway:
-    """Events of one subscription that are handled in a row: which one now; and the rest of their rows, if it is asked for."""
+    """Events of one subscription that are handled in a row: which one now; and the rest of their rows."""
 
     def __init__(self, subscription: str, rows: Sequence[Brief], names: NameBook) -> None:
         self.subscription, self.rows, self.names = subscription, rows, names
@@ -76,6 +76,7 @@ class Current(BriefEnvelope):
 
 delivering: ContextVar[Awaited | None] = ContextVar("delivering", default=None)
 """What is handled while a durable handler runs; a task that it leaves behind keeps it."""
+
 
 def _complete() -> None:
     """The child of a handler may say by what its own events were caused, and cannot read its parent's log."""

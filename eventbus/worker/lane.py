@@ -8,9 +8,8 @@ which any thread may set; a job's thread reads its cursor and claim.
 from __future__ import annotations
 
 import heapq
-import math
 from bisect import insort
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 import attrs
@@ -18,92 +17,25 @@ import attrs
 from eventbus.delivery import Behind, Careful, Item, Outcome, Stretch, each
 from eventbus.events import Brief, Envelope
 from eventbus.store.deliveries import DeliveryRow
-from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.worker.job import Job
-from eventbus.worker.matching import Matching
-from eventbus.worker.rows import Page, Rows
-from eventbus.worker.work import Work, order_key
+from eventbus.worker.rows import Page
+from eventbus.worker.standing import Due, Standing
+from eventbus.worker.work import order_key
 
 WINDOW = 512  # events read ahead
 CLAIM = 1024  # positions claimed beyond the cursor, so that a trickle of events needs no commit to claim each
 BATCH = 256  # events handed to a handler's thread at once
 STRETCH = 1024  # the same, of those that it takes in a row
-CRASHES = 5  # attempts of a projection that may end with the process before it is taken for the reason
 MOST_HELD = 10_000  # then the subscription pauses and says so
 
 
-@attrs.frozen
-class Due:
-    """When a parked delivery is to be tried, wall clock, what that cost it so far, and its order key."""
-
-    when: float
-    attempts: int
-    key: str | None
-    again: bool  # it was tried before
-
-
 @attrs.define(eq=False)
-class Lane:
-    """The state of one generation of one subscription."""
-
-    row: SubscriptionRow
-    work: Work
-    epoch: int
-    cursor: int
-    claim: int
-    careful: int  # positions up to here may have been running when the last owner died
-    matching: Matching
-    scanned: int = 0
-    passed: int = 0  # the last position that is parked, or was taken out of what is ready: not for the handler
-    held: int = 0
-    retries_first: int = BATCH  # so many are tried again before it goes on with what was never tried
-    paused: bool = False
-    lost: bool = False
-    is_wide: bool = False  # its handler was seen to ask for more than brief rows have
-    jobs: list[Job] = attrs.field(factory=list[Job])
-    strays: list[Job] = attrs.field(factory=list[Job])  # detached ones, which still run
-    ready: deque[Item] = attrs.field(factory=deque[Item])
-    rows: Rows = attrs.field(factory=Rows)  # what comes after all that is ready
-    flight: dict[int, Item] = attrs.field(factory=dict[int, Item])  # with a handler, or with an outcome to record
-    trying: dict[int, Due] = attrs.field(factory=dict[int, Due])  # those of them that were parked
-    busy: Counter[str] = attrs.field(factory=Counter[str])  # order keys of what is in flight
-    blocked: Counter[str] = attrs.field(factory=Counter[str])
-    due: dict[int, Due] = attrs.field(factory=dict[int, Due])  # by position
-    unloaded: dict[int, DeliveryRow] = attrs.field(factory=dict[int, DeliveryRow])
-    apart: frozenset[int] = frozenset()  # positions beyond the cursor that were done, or have a row, when it was made
-    ahead: frozenset[int] = frozenset()  # positions beyond the cursor that are done
-    missed: set[str] = attrs.field(factory=set[str])  # types whose class was missing, said once
-    stops: list[int] = attrs.field(factory=list[int])  # strict order only: all that has a row, in order
-    stuck_at: int | None = None  # the first of them, once all before it is done: it stops the cursor
-    pending: list[tuple[Item, Outcome]] = attrs.field(
-        factory=list[tuple[Item, Outcome]]
-    )  # outcomes that are not recorded yet
-    _order: list[tuple[float, int]] = attrs.field(factory=list[tuple[float, int]])
-
-    def __attrs_post_init__(self) -> None:
-        self.scanned = max(self.scanned, self.cursor)
-
-    @property
-    def name(self) -> str:
-        """The subscription's name."""
-        return self.row.name
-
-    @property
-    def strict(self) -> bool:
-        """True where the whole log is one order, so that a failure stops the cursor."""
-        return self.work.key_of is None
-
-    @property
-    def most_attempts(self) -> float:
-        """How many attempts a delivery has, those included that ended with the process."""
-        retry = self.work.retry
-        if retry is None:
-            return CRASHES
-        return math.inf if retry.attempts is None else retry.attempts
+class Lane(Standing):
+    """One generation of one subscription, and what comes next in it."""
 
     # -- what the log brings -----------------------------------------------------------------------
     def wants(self, head: int, page: int = 0) -> bool:
-        """True if it should read on; one that takes events in a row has up to a `page` read while as many are handled."""
+        """True if it should read on; what is taken in a row is read in pages of `page` while as much is handled."""
         if self.paused or self.lost or len(self.ready) + len(self.flight) >= WINDOW or len(self.rows) > page // 2:
             return False
         return self.stuck_at is None and self.scanned < self._last_free(head)
@@ -396,15 +328,6 @@ class Lane:
             self.untake(item.position)
         else:  # it was parked while it ran
             self.make_due(item.position, 0.0, item.attempt - 1, item.key, again=True)
-
-    @property
-    def waits(self) -> int:
-        """How many deliveries wait for another one, or for their class."""
-        return self.held + len(self.unloaded)
-
-    def runs(self) -> bool:
-        """True while one of its handlers runs, or has come back unheard."""
-        return bool(self.jobs) or any(not (self.lost and job.finished) for job in self.strays)
 
     # -- how far it is -----------------------------------------------------------------------------
     def behind_scan(self) -> bool:

@@ -13,9 +13,10 @@ from eventbus.store import deliveries, reading
 from eventbus.store.storage import Storage
 from eventbus.worker.circuits import Circuits
 from eventbus.worker.job import Job
-from eventbus.worker.lane import BATCH, Lane
+from eventbus.worker.lane import Lane
 from eventbus.worker.passing import is_passed, pass_over
 from eventbus.worker.runners import Runners
+from eventbus.worker.standing import RETRIES_FIRST
 
 
 class Launcher:
@@ -73,7 +74,7 @@ class Launcher:
             # What fails again and again must not keep out all others, but going on too soon piles up held ones.
             lane.retries_first -= 1
             if lane.retries_first < 0:
-                lane.retries_first = BATCH
+                lane.retries_first = RETRIES_FIRST
                 if lane.has_fresh():
                     return None
         return position

@@ -13,11 +13,9 @@ from collections.abc import Callable, Iterable
 from eventbus.breaker import Circuit
 from eventbus.clock import Clock, iso
 from eventbus.delivery import each
-from eventbus.events import Envelope
 from eventbus.errors import EventBusError, LeaseLost, LogError
 from eventbus.store import deliveries, reading, subscriptions
 from eventbus.store.append import Appended
-from eventbus.store.reading import Selection
 from eventbus.store.storage import Storage
 from eventbus.store.trouble import is_of_the_log
 from eventbus.worker.circuits import Circuits
@@ -27,8 +25,8 @@ from eventbus.worker.lane import CLAIM, MOST_HELD, Lane
 from eventbus.worker.launching import Launcher
 from eventbus.worker.overdue import OverdueWatch, collect_strays
 from eventbus.worker.passing import is_loaded
+from eventbus.worker.readahead import ReadAhead
 from eventbus.worker.recording import Effect, Recorder, needs_writing
-from eventbus.worker.rows import Page, page_size
 from eventbus.worker.runners import Runners
 from eventbus.worker.telling import tell
 
@@ -40,7 +38,6 @@ _log = logging.getLogger("eventbus.worker")
 _Place = tuple[int, int, frozenset[int]]  # cursor, claim, ahead
 _OfLane = tuple[Lane, list[Effect], _Place]
 _Written = list[_OfLane]
-_Reader = tuple[int, str]  # after which position, and which rows: "whole", or "brief" or "wide" ones in a row
 
 
 class Rounds:
@@ -63,7 +60,8 @@ class Rounds:
         self.circuits = Circuits(storage, clock, emit)
         self._launcher = Launcher(storage, clock, runners, self.circuits)
         self._overdue = OverdueWatch(clock, emit)
-        self.head, self._page_size = 0, reading.PAGE
+        self._ahead = ReadAhead(storage)
+        self.head = 0
         self.handled = 0
         self._doubtful: list[tuple[_OfLane, int]] = []  # what was written, and how many outcomes that was
         self._overfull: dict[int, float] = {}  # lanes to be paused in the log, and when that is tried
@@ -267,48 +265,7 @@ class Rounds:
         with self._storage.reading() as connection:
             # The head first: a type's row is committed with or before its first event, so that types read
             # afterwards cover every event up to here.
-            self.look(connection)
-            in_memory = self._storage.location.memory  # there a handler that asks for the rest might have to wait
-            groups: dict[_Reader, list[Lane]] = {}
-            for lane in self.lanes.values():
-                if lane.wants(self.head, self._page_size):
-                    rows = "whole" if not lane.work.in_a_row else "wide" if lane.is_wide or in_memory else "brief"
-                    groups.setdefault((lane.scanned, rows), []).append(lane)
-            if not groups:
-                return False
-            self._storage.names.refresh(connection)
-            types = self._storage.names.types()
-            for (after, rows), lanes in groups.items():
-                wanted: set[int] = set()
-                for lane in lanes:
-                    lane.matching.resolve(types)
-                    wanted.update(lane.matching.since)
-                selection = Selection(after=after, until=self.head, type_ids=tuple(wanted))
-                if rows == "whole":
-                    self._read_whole(connection, selection, lanes)
-                else:
-                    self._read_brief(connection, selection, lanes, wide=rows == "wide")
-        return True
-
-    def _read_whole(self, connection: sqlite3.Connection, selection: Selection, lanes: list[Lane]) -> None:
-        """A page for those that look at each event by itself; they share its envelopes."""
-        names = self._storage.names
-        rows = reading.page(connection, selection)
-        page = Page.of(rows, self.head if len(rows) < reading.PAGE else rows[-1][0], names, type_at=2)
-        envelopes = {row[0]: Envelope(row, names) for row in rows}
-        for lane in lanes:
-            lane.offer([envelopes[row[0]] for row in page.meant(lane.matching)], page.until)
-
-    def _read_brief(
-        self, connection: sqlite3.Connection, selection: Selection, lanes: list[Lane], *, wide: bool
-    ) -> None:
-        """A page for those that take events in a row."""
-        size = self._page_size
-        rows = reading.brief_page(connection, selection, size, wide=wide)
-        self._page_size = page_size(rows, size)
-        page = Page.of(rows, self.head if len(rows) < size else rows[-1][0], self._storage.names, type_at=1)
-        for lane in lanes:
-            lane.offer_rows(page)
+            return self._ahead.read(connection, self.lanes.values(), self.look(connection))
 
     def look_again(self) -> None:
         """There are deliveries now that wait for a class, which may be loaded already."""

@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
-
 from typing import Any, Generic, TypeVar
 
 import attrs
 
 from eventbus.events import Brief, Envelope
 from eventbus.store.names import NameBook
-from eventbus.store.reading import PAGE
 from eventbus.worker.delivering import Underway
 from eventbus.worker.matching import Matching
-
-
-LARGE_PAGE = 1024  # rows; what is done once for each page costs nothing beside them
-LIGHT_BYTES = 4096  # of a payload, on average; a thousand of them are read at once
-
-_SAMPLE = 16  # one row in so many is weighed
-
-
-def page_size(rows: Sequence[Brief], before: int) -> int:
-    """How many rows to read at once after these, of which at most `before` were asked for: many, if they are light."""
-    if len(rows) < before:
-        return PAGE
-    sample = rows[::_SAMPLE]
-    return LARGE_PAGE if sum([len(row[4] or "") for row in sample]) <= LIGHT_BYTES * len(sample) else PAGE
-
 
 R = TypeVar("R", bound="tuple[Any, ...]")
 
@@ -113,4 +96,3 @@ class Rows:
             rows = rows[:free]
         self._at += len(rows)
         return rows
-

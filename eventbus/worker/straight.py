@@ -83,9 +83,10 @@ class Straight:
     def _go(self, job: Job, under_way: Underway) -> Outcome | None:
         lane, stopping, monotonic = job.lane, self._stopping, self._clock.monotonic
         ways, context_of, is_coroutine = Ways(self._names, lane.work), self._contexts(job), inspect.iscoroutine
-        now = told = began = monotonic()
+        now = told = monotonic()
+        until = now + TURN_SECONDS
         for row in job.rows:
-            if lane.paused or stopping():
+            if lane.paused or told > until or stopping():
                 return None
             way = ways[row[1]]
             if way is None or row[3] is not None:
@@ -116,8 +117,6 @@ class Straight:
             if now - told > REPORT_SECONDS:
                 told = now
                 self._tell(now)
-                if now - began > TURN_SECONDS:
-                    return None
         return None
 
     def _call(self, function: Callable[..., Any], event: object, item: Item, context: Context) -> None:
