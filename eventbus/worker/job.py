@@ -18,6 +18,8 @@ from eventbus.worker.delivering import Underway
 if TYPE_CHECKING:
     from eventbus.worker.lane import Lane
 
+BATCH = 256  # events that are looked at each, in one job
+
 
 @attrs.define(eq=False)
 class Job:
@@ -76,9 +78,10 @@ class Job:
         return None if self.under_way is None else self.under_way.position
 
     def unfold(self) -> None:
-        """Make items of the rows that are not done."""
+        """Make items of the next rows that are not done, as many as are looked at in one job."""
         assert self.under_way is not None
-        self.items = [self.lane.item(self.under_way.envelope(row)) for row in self.rows[self.done :]]
+        rows = self.rows[self.done : self.done + BATCH]
+        self.items = [self.lane.item(self.under_way.envelope(row)) for row in rows]
 
     def come_back(self) -> list[tuple[Item, Outcome]]:
         """What there is to be heard of it since this was last asked, in order."""
@@ -94,10 +97,9 @@ class Job:
 
     def left(self) -> list[tuple[Item, Outcome]]:
         """What was not tried, once it is finished and all has been heard of it."""
-        if self.items or self.back == len(self.rows):
-            return [(item, Left()) for item in self.items if item.position not in self.reported]
-        rows, self.back = self.rows[self.back :], len(self.rows)
-        return [(self._stretch(rows), Left())]
+        left: list[tuple[Item, Outcome]] = [(item, Left()) for item in self.items if item.position not in self.reported]
+        rest, self.back = self.rows[self.done + len(self.items) :], len(self.rows)
+        return [*left, (self._stretch(rest), Left())] if rest else left
 
     def _stretch(self, rows: Sequence[Brief]) -> Stretch:
         assert self.under_way is not None

@@ -17,15 +17,14 @@ import attrs
 from eventbus.delivery import Behind, Careful, Item, Outcome, Stretch, each
 from eventbus.events import Brief, Envelope
 from eventbus.store.deliveries import DeliveryRow
-from eventbus.worker.job import Job
+from eventbus.worker.job import BATCH, Job
 from eventbus.worker.rows import Page
 from eventbus.worker.standing import Due, Standing
 from eventbus.worker.work import order_key
 
 WINDOW = 512  # events read ahead
 CLAIM = 1024  # positions claimed beyond the cursor, so that a trickle of events needs no commit to claim each
-BATCH = 256  # events handed to a handler's thread at once
-STRETCH = 1024  # the same, of those that it takes in a row
+STRETCH = 1024  # events handed to a handler's thread at once, where it takes them in a row
 MOST_HELD = 10_000  # then the subscription pauses and says so
 
 
@@ -318,7 +317,7 @@ class Lane(Standing):
         self._land(item.position)
         if held:
             return
-        if isinstance(item, Stretch) and not self.ready:
+        if isinstance(item, Stretch) and (not self.ready or self.ready[-1].position < item.position):
             self.rows.put_back(item.rows)
         elif isinstance(item, Stretch):
             self.ready = deque(sorted([*self.ready, *map(self.item, item.envelopes())], key=lambda each: each.position))
