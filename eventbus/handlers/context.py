@@ -51,7 +51,7 @@ class Context:
         *,
         attempt: int = 1,
         is_replay: bool = False,
-        steps: Steps | None = None,
+        steps: Steps | Callable[[], Steps] | None = None,
         envelopes: Sequence[Envelope] | None = None,
     ) -> None:
         self.envelope = envelope
@@ -119,6 +119,8 @@ class Context:
                 f"A {what} handler has no steps; {name!r} was not run.",
                 hint="Give steps to a subscription without transactional=True and batch=.",
             )
+        if callable(self._steps):  # few handlers have any
+            self._steps = self._steps()
         return self._steps.run(name, fn, args, kwargs)
 
     def __repr__(self) -> str:
@@ -128,5 +130,5 @@ class Context:
 def returned(context: Context) -> None:
     """Its handler has returned: EventDefinitionError if a step of it was never awaited."""
     steps = context._steps  # pyright: ignore[reportPrivateUsage]
-    if steps is not None:
+    if steps is not None and not callable(steps):
         steps.end()

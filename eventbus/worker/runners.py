@@ -148,7 +148,7 @@ class Runners:
                 attempt=item.attempt,
                 publish=publish,
                 stopping=self.is_stopping,
-                steps=Steps(LogShelf(self._storage, job, item)) if bundle is None else None,
+                steps=(lambda: Steps(LogShelf(self._storage, job, item))) if bundle is None else None,
                 envelopes=None if bundle is None else [each.envelope for each in bundle],
             )
 

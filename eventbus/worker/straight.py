@@ -101,7 +101,7 @@ class Straight:
             item: Item | None = None
             try:
                 if way[2]:
-                    item = lane.item(current)
+                    item = Item(current, row[0], None, subscription=under_way.subscription)
                     self._call(way[1], event, item, context_of(item))
                 elif (result := way[1](event)) is not None and is_coroutine(result):
                     self._wait(result)
@@ -134,5 +134,6 @@ def unfold(job: Job, outcome: Outcome | None = None, first: Item | None = None) 
     """Make items of the rows that are not done; the outcome, and the item if there is one, are those of the first."""
     job.unfold()
     if first is not None:
+        first.key = job.items[0].key
         job.items[0] = first
     return outcome
