@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from eventbus.events import Brief, Envelope
+from eventbus.events import Brief, Envelope, Row
 from eventbus.store import reading
 from eventbus.store.reading import PAGE, Selection
 from eventbus.store.storage import Storage
@@ -68,7 +68,7 @@ class ReadAhead:
         """A page for those that look at each event by itself; they share its envelopes."""
         names = self._storage.names
         rows = reading.page(connection, selection)
-        page = Page.of(rows, head if len(rows) < PAGE else rows[-1][0], names, type_at=2)
+        page = Page[Row].of(rows, head if len(rows) < PAGE else rows[-1][0], names, type_at=2)
         envelopes = {row[0]: Envelope(row, names) for row in rows}
         for lane in lanes:
             lane.offer([envelopes[row[0]] for row in page.meant(lane.matching)], page.until)
@@ -80,6 +80,6 @@ class ReadAhead:
         size = self._size
         rows = reading.brief_page(connection, selection, size, wide=wide)
         self._size = page_size(rows, size)
-        page = Page.of(rows, head if len(rows) < size else rows[-1][0], self._storage.names, type_at=1)
+        page = Page[Brief].of(rows, head if len(rows) < size else rows[-1][0], self._storage.names, type_at=1)
         for lane in lanes:
             lane.offer_rows(page)
