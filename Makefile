@@ -1,4 +1,7 @@
-# `make demo`, `make test` and `make check` need make and Python 3.11 or later, nothing else.
+# `make demo`, `make test`, `make check` and `make bench` need make and Python 3.11 or later, nothing else.
+#
+# `make bench` measures eventbus beside the floor and beside its peers, which it installs into an environment of its
+# own (.venv-bench); `make bench-quick` does so in less than two minutes. docs/performance.md explains the figures.
 #
 # The first of them sets up .venv: with uv where it is installed, otherwise with venv and pip. A change of
 # pyproject.toml refreshes it, and a tree that was moved or copied gets its own. PYTHON=... chooses the interpreter
@@ -12,13 +15,18 @@ ifneq "$(shell cat .venv/folder 2>/dev/null)" "$(CURDIR)"
 .PHONY: .venv/with-app
 endif
 
-.PHONY: demo test check clean
+.PHONY: demo test soak check bench bench-quick clean
 
 demo: .venv/with-app
 	$(IN_VENV) -m eventbus demo
 
 test: .venv/with-dev
 	$(IN_VENV) -m pytest
+
+# The long form of every proof; docs/reliability.md has the figures of a run. `make soak TIER=power` for one of them.
+TIER = all
+soak: .venv/with-dev
+	$(IN_VENV) -m tests.reliability --tier $(TIER) --long
 
 check: .venv/with-dev
 	$(IN_VENV) -m ruff check .
@@ -27,8 +35,14 @@ check: .venv/with-dev
 	$(IN_VENV) -m pyright --pythonpath $(IN_VENV)
 	$(IN_VENV) -m pytest -q tests/test_house.py
 
+bench: .venv/with-app
+	@$(IN_VENV) -m benchmarks.environment $(ARGS)
+
+bench-quick: .venv/with-app
+	@$(IN_VENV) -m benchmarks.environment --quick $(ARGS)
+
 clean:
-	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Finds an interpreter by running it: a name alone may be a stub, or too old. uv can also fetch one.

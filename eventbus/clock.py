@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import sys
 import threading
 import time
@@ -123,13 +122,17 @@ class ClockWatch:
         return self._clock.time() - elapsed(self._clock)
 
 
+_LONGEST = threading.TIMEOUT_MAX / 2  # seconds: no thread can be waited for longer
+
+
 class Deadline:
-    """When a wait ends: after so many seconds of the clock or of the machine, whichever are over first.
+    """When a wait ends: after so many seconds of the clock or of the machine, whichever are over first; None: never.
 
     What is waited for, a handler that hangs or the lock of another process, does not stand still with a test's clock.
     """
 
-    def __init__(self, clock: Clock, seconds: float) -> None:
+    def __init__(self, clock: Clock, seconds: float | None) -> None:
+        seconds = _LONGEST if seconds is None else min(seconds, _LONGEST)
         self.seconds = seconds
         self._clock = clock
         self._until = clock.monotonic() + seconds
@@ -175,6 +178,8 @@ class SystemClock:
         return format_uuid7(tick >> 12, tick & 0xFFF, int.from_bytes(os.urandom(8)))
 
     def jitter(self, upper: float) -> float:
+        import random
+
         return random.uniform(0, upper)
 
     def wait(self, bell: Bell, timeout: float | None) -> bool:

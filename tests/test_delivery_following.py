@@ -10,7 +10,7 @@ import pytest
 from delivery_stage import Counted, Notes, Oops, Placed, failing, only, standing_still
 
 from eventbus import Context, EventBus, EventBusError, Projection, Retry, Table, Transaction, WaitTimeout, handles
-from eventbus.errors import WouldDeadlock
+from eventbus.errors import BusClosed, WouldDeadlock
 from eventbus.retry import fixed
 from eventbus.testing import START, FakeClock
 from eventbus.worker.progress import Progress
@@ -277,3 +277,14 @@ def test_a_timeout_that_is_none_is_refused(timeout: Any, why: str) -> None:
             bus.wait_for(receipt, "stock", timeout=timeout)
         with pytest.raises(EventBusError, match=why):
             bus.drain(timeout)
+        with pytest.raises(EventBusError, match=why):
+            bus.close(timeout)
+
+
+@pytest.mark.parametrize("timeout", [None, float("inf"), 1e300, 0])
+def test_a_bus_closes_however_long_that_may_take(timeout: float | None) -> None:
+    bus = EventBus()
+    bus.start()
+    bus.close(timeout)
+    with pytest.raises(BusClosed):
+        bus.publish(Counted(1))

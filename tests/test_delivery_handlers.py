@@ -80,6 +80,41 @@ def test_what_a_handler_publishes_and_the_log_refuses_is_a_failure_of_the_handle
         assert "WrongExpectedVersion" in str(bus.status(position)["pay"].error)
 
 
+@pytest.mark.parametrize("how", [{}, {"order_by": "log"}, {"concurrency": 3}, {"order_by": lambda envelope: "one"}])
+def test_where_the_log_refuses_what_a_handler_publishes_nothing_of_its_key_has_run_before_it_is_tried_again(
+    how: dict[str, Any],
+) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def pay(placed: Placed, ctx: Context) -> None:
+        first = placed == Placed("a", 1) and ("a", 1) not in seen
+        seen.append((placed.order_id, placed.number))
+        ctx.publish(Paid(placed.order_id), expected_version=7 if first else None)
+
+    with standing_still() as bus:
+        bus.subscribe("pay", Placed, handler=pay, retry=Retry(attempts=3, backoff=fixed(0)), **how)
+        bus.publish_many([Placed("a", 1), Placed("b", 1), Placed("a", 2), Placed("b", 2), Placed("a", 3)])
+        bus.drain()
+        assert [number for order, number in seen if order == "a"] == [1, 1, 2, 3]
+        assert [number for order, number in seen if order == "b"] == [1, 2]
+        assert len(list(bus.log.read(types=Paid))) == 5
+
+
+def test_a_list_whose_publishes_the_log_may_refuse_leaves_the_rest_of_its_keys() -> None:
+    seen: list[list[int]] = []
+
+    def pay(events: list[Placed], ctx: Context) -> None:
+        seen.append([event.number for event in events])
+        wrong = len(events) > 1 and len(seen) == 1
+        ctx.publish(Paid("a"), stream=f"paid-{events[0].number}", expected_version=7 if wrong else 0)
+
+    with standing_still() as bus:
+        bus.subscribe("pay", Placed, handler=pay, batch=2, order_by=lambda envelope: "one")
+        bus.publish_many([Placed("a", number) for number in range(1, 6)])
+        bus.drain()
+        assert seen == [[1, 2], [1], [2], [3, 4], [5]]
+
+
 def test_a_subscription_may_hear_what_it_publishes_itself() -> None:
     def count_down(counted: Counted, ctx: Context) -> None:
         if counted.number:

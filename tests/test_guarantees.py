@@ -1,4 +1,7 @@
-"""docs/guarantees.md names tests that exist, for every promise; docs/delivery.md knows the states of its picture."""
+"""docs/guarantees.md names tests that exist, for every promise, docs/reliability.md every proof.
+
+docs/delivery.md knows the states of its picture.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 GUARANTEES = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
+RELIABILITY = (ROOT / "docs" / "reliability.md").read_text("utf-8")
+TIERS = sorted(path.stem for path in (ROOT / "tests" / "reliability" / "tiers").glob("[!_]*.py"))
 DELIVERY = (ROOT / "docs" / "delivery.md").read_text("utf-8")
 PICTURE = ROOT / "docs" / "delivery.svg"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
@@ -46,9 +51,15 @@ def promises(text: str) -> dict[int, str]:
     return {int(number): section for number, section in found}
 
 
-def test_every_test_that_is_named_exists() -> None:
-    assert missing(GUARANTEES) == []
-    assert GUARANTEES.count("::") == len(NAMED.findall(GUARANTEES)), "a name that is spelled otherwise"
+@pytest.mark.parametrize("page", [GUARANTEES, RELIABILITY], ids=["guarantees", "reliability"])
+def test_every_test_that_is_named_exists(page: str) -> None:
+    assert missing(page) == []
+    assert page.count("::") == len(NAMED.findall(page)), "a name that is spelled otherwise"
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_every_proof_has_its_row_in_the_table(tier: str) -> None:
+    assert re.search(rf"^\| [^|]+ \| `{tier}` \|", RELIABILITY, re.M)
 
 
 @pytest.mark.parametrize("promise", range(1, PROMISES + 1))

@@ -93,6 +93,38 @@ def test_a_log_whose_making_was_cut_off_is_made_by_the_next_opener(tmp_path: Pat
         assert read_identity(connection).schema_version == SCHEMA_VERSION
 
 
+def test_a_log_whose_making_a_loss_of_power_cut_off_is_made_by_the_next_opener(tmp_path: Path) -> None:
+    """The journal is on the disk, and of the file some page, but not the first, which says whose it is."""
+    path = tmp_path / "events.db"
+    path.write_bytes(bytes(57_344))
+    (tmp_path / "events.db-journal").write_bytes(
+        bytes.fromhex("d9d505f920a163d7 00000000 0150651f 00000000 00000200 00001000") + bytes(484)
+    )
+    with pytest.raises(NotAnEventLog, match="cut off"):
+        look(path)
+    with closing(opened(path)) as connection:
+        assert read_identity(connection).schema_version == SCHEMA_VERSION
+
+
+def test_a_journal_that_another_process_plays_back_in_the_meantime_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.db"
+    path.write_bytes(bytes(57_344))
+    journal = tmp_path / "events.db-journal"
+    journal.write_bytes(bytes.fromhex("d9d505f920a163d7 00000000 0150651f 00000000 00000200 00001000") + bytes(484))
+    was_empty = opening._was_empty
+
+    def play_back_first(location: Location) -> bool:
+        journal.unlink()
+        path.write_bytes(b"")
+        return was_empty(location)
+
+    monkeypatch.setattr(opening, "_was_empty", play_back_first)
+    with closing(opened(path)) as connection:
+        assert read_identity(connection).schema_version == SCHEMA_VERSION
+
+
 def test_24_processes_open_one_new_log_at_once(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "events.db"
     code = "print('ready', flush=True); sys.stdin.read(1); c = opened(sys.argv[1]); print(read_identity(c).log_id)"

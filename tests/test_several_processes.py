@@ -16,8 +16,9 @@ import pytest
 from delivery_stage import Counted, Notes, standing_still
 from process_stage import DELIVER, LONGEST, Child, WithoutTicks, run, told
 
-from eventbus import EventBus, Projection, Table, Transaction, handles
+from eventbus import EventBus, Projection, Retry, Table, Transaction, handles
 from eventbus.errors import WaitTimeout
+from eventbus.retry import fixed
 from eventbus.testing import FakeClock
 
 
@@ -135,6 +136,28 @@ def test_a_process_that_lost_its_subscription_stands_by_and_delivers_again(
         bus.drain()
         assert set(numbers) == {1, 2}
         assert bus.subscriptions["count"].cursor == 2
+
+
+def test_what_another_process_has_taken_over_is_neither_tried_nor_counted_here(path: Path) -> None:
+    clock = FakeClock()
+    tried: list[int] = []
+
+    def fail(counted: Counted) -> None:
+        tried.append(counted.number)
+        raise ValueError("no")
+
+    with standing_still(path, clock) as bus:
+        bus.subscribe("count", Counted, handler=fail, retry=Retry(attempts=3, backoff=fixed(30)))
+        bus.publish(Counted(1))
+        bus.drain()
+        storage = bus._attachment.engine().storage
+        with storage.writing() as connection:
+            connection.execute("UPDATE eventbus_subscriptions SET epoch = epoch + 1")
+        clock.advance(30)
+        bus.drain()
+        assert tried == [1]
+        with storage.reading() as connection:
+            assert connection.execute("SELECT attempts, tries FROM eventbus_deliveries").fetchall() == [(1, 1)]
 
 
 def test_a_pause_in_another_process_counts_here(path: Path) -> None:

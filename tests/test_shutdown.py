@@ -148,6 +148,14 @@ def test_a_bus_can_be_closed_while_another_thread_hangs_in_its_drain(
     assert raised
 
 
+def test_whoever_comes_to_write_while_the_bus_closes_is_told_that_it_is_closed() -> None:
+    bus = standing_still()
+    storage = bus._attachment.engine().storage
+    bus.close()
+    with pytest.raises(BusClosed), storage.writing():
+        raise AssertionError("nothing can be written any more")
+
+
 def test_a_handler_that_ends_too_late_changes_nothing(tmp_path: Path, stuck: Stuck) -> None:
     done = threading.Event()
 

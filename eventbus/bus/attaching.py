@@ -303,8 +303,9 @@ class Attachment:
         failures, self._failures = self._failures, []
         self.raise_if_asked(failures)
 
-    def close(self, timeout: float) -> None:
+    def close(self, timeout: float | None) -> None:
         """Leave the engine; the last bus to leave closes it."""
+        check_seconds(timeout)
         if handled_here():
             raise WouldDeadlock(
                 "close was called by a handler, which it would wait for.", hint="Close when it is done."

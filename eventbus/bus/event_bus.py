@@ -340,8 +340,8 @@ class EventBus(Follows, Ingests, Plugs, Timed, Handlers):
         engine.loop.adopt(asyncio.get_running_loop(), lasting=False)
         return await off_the_loop(lambda: self._attachment.drain(timeout))
 
-    def close(self, timeout: float = CLOSE_SECONDS) -> None:
-        """Finish what runs, within `timeout` seconds, and close; what is left is done at the next start."""
+    def close(self, timeout: float | None = CLOSE_SECONDS) -> None:
+        """Finish what runs, within `timeout` seconds (None: whatever it takes); the next start does what is left."""
         refuse_in_transaction(self._attachment.attached, "close", "Close after the with block.")
         self._attachment.close(timeout)
 
@@ -353,7 +353,7 @@ class EventBus(Follows, Ingests, Plugs, Timed, Handlers):
         engine.loop.adopt(asyncio.get_running_loop())
         await off_the_loop(self._attachment.start)
 
-    async def close_async(self, timeout: float = CLOSE_SECONDS) -> None:
+    async def close_async(self, timeout: float | None = CLOSE_SECONDS) -> None:
         """`close` without blocking the loop, so that its handlers can finish."""
         refuse_in_transaction(self._attachment.attached, "close_async", "Close after the with block.")
         await off_the_loop(lambda: self._attachment.close(timeout))

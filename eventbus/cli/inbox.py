@@ -9,8 +9,8 @@ import click
 
 from eventbus.cli.place import Look, locate, on_a_log
 from eventbus.cli.screen import Cell, Column, Screen
-from eventbus.cli.spelling import due, relative
 from eventbus.cli.subscriptions import count_cell
+from eventbus.cli.units import due, relative
 from eventbus.store import inbox as stored
 from eventbus.store.inbox import SenderView
 

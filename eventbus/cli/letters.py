@@ -15,8 +15,8 @@ from eventbus.cli.place import Look
 from eventbus.cli.plain import plain
 from eventbus.cli.screen import Cell, Column, Screen
 from eventbus.cli.show import one_event
-from eventbus.cli.spelling import as_record, kind_style, loaded, place, relative, spelled
-from eventbus.cli.units import number
+from eventbus.cli.spelling import as_record, kind_style, loaded, place, spelled
+from eventbus.cli.units import number, relative
 from eventbus.errors import EventBusError
 from eventbus.store import subscriptions, viewing
 from eventbus.store.letters import Wanted

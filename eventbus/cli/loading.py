@@ -6,7 +6,6 @@ import importlib
 import inspect
 import os
 import sys
-import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -73,6 +72,8 @@ def declared_schedules(spec: str, file: str | None) -> frozenset[str]:
 
 def described(error: BaseException) -> str:
     """The error and the line of the app that it came from."""
+    import traceback
+
     lines = [
         (frame.f_code.co_filename, line)
         for frame, line in traceback.walk_tb(error.__traceback__)

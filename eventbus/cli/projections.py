@@ -15,10 +15,9 @@ from eventbus.cli.place import Look, app_option, file_and, given, json_option, l
 from eventbus.cli.plain import plain
 from eventbus.cli.progress import Progress
 from eventbus.cli.screen import Cell, Column, Screen
-from eventbus.cli.show import titled
-from eventbus.cli.spelling import relative
+from eventbus.cli.standing import titled
 from eventbus.cli.subscriptions import STATES, count_cell, say_how_to_go_on
-from eventbus.cli.units import plural, span
+from eventbus.cli.units import plural, relative, span
 from eventbus.errors import EventBusError
 from eventbus.store import viewing
 from eventbus.store.viewing import SubscriptionView

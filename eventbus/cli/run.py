@@ -18,8 +18,7 @@ import click
 from eventbus.cli.loading import NotLoaded, load_bus, needed_bus_option
 from eventbus.cli.place import Look, given, on_a_log
 from eventbus.cli.screen import Screen
-from eventbus.cli.spelling import due
-from eventbus.cli.units import number, plural, span
+from eventbus.cli.units import due, number, plural, span
 from eventbus.store import viewing
 
 if TYPE_CHECKING:

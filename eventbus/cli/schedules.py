@@ -10,8 +10,9 @@ from eventbus.cli.loading import bus_option, declared_schedules
 from eventbus.cli.place import NUMBER, Look, given, locate, on_a_log
 from eventbus.cli.rescheduling import act
 from eventbus.cli.screen import Cell, Column, Screen, Style
-from eventbus.cli.spelling import due, loaded, relative
+from eventbus.cli.spelling import loaded
 from eventbus.cli.subscriptions import count_cell
+from eventbus.cli.units import due, relative
 from eventbus.store import schedules as rows_of
 from eventbus.store import viewing
 from eventbus.store.schedules import ScheduleRow

@@ -12,11 +12,10 @@ from eventbus.cli.place import Look, app_option, file_and, json_option, locate
 from eventbus.cli.plain import plain, width, wrapped
 from eventbus.cli.screen import Cell, Column, Screen, Style
 from eventbus.cli.spelling import as_record, full_time, gist, kind_style, place, pretty, short_cells, spelled
-from eventbus.cli.standing import looked_at, next_time, remark
+from eventbus.cli.standing import looked_at, next_time, remark, titled
 from eventbus.cli.units import number
 from eventbus.errors import EventBusError
 from eventbus.store import viewing
-from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.store.viewing import Standing, StoredEvent
 
 _MOST_EFFECTS = 100  # listed; all are counted
@@ -175,12 +174,6 @@ def whole(screen: Screen, lines: list[str], style: Style = "") -> None:
         indent = len(line) - len(line.lstrip(" "))
         for piece in wrapped(plain(line[indent:]), None if room is None else max(room - indent, 2)):
             screen.line(Cell(piece, style), indent=2 + indent)
-
-
-def titled(row: SubscriptionRow) -> str:
-    """A subscription's name, with what sets it apart from a plain one."""
-    generation = f" ({row.generation})" if row.state == "building" else ""
-    return row.name + generation + ("" if row.role == "subscription" else f" [{row.role}]")
 
 
 def _write_brief(screen: Screen, events: list[StoredEvent]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from datetime import datetime
@@ -53,18 +52,6 @@ def full_time(text: str, now: datetime) -> str:
         return text
     local = moment.astimezone()
     return f"{local:%Y-%m-%d %H:%M:%S.%f}"[:-3] + f" {local:%z} ({ago(moment, now)})"
-
-
-def relative(text: str | None, now: datetime) -> str:
-    """How long ago, or in how long; nothing for no time, an odd text as it is."""
-    moment = stored_time(text)
-    return (text or "") if moment is None else ago(moment, now)
-
-
-def due(text: str | None, now: datetime) -> str:
-    """When something is to happen: "in 12 s", or "now" if it only waits for somebody to do it."""
-    moment = stored_time(text)
-    return "now" if moment is not None and moment <= now else relative(text, now)
 
 
 def gist(event: StoredEvent, columns: int | None) -> str:
@@ -142,6 +129,8 @@ def as_record(event: StoredEvent) -> dict[str, Any]:
 
 def _payload(payload: Any) -> dict[str, Any]:
     if isinstance(payload, bytes):
+        import base64
+
         return {"payload": None, "payload_base64": base64.b64encode(payload).decode()}
     value = loaded(payload) if isinstance(payload, str) else payload
     if value is None and payload is not None and payload != "null":

@@ -6,13 +6,18 @@ from datetime import datetime
 
 import attrs
 
-from eventbus.cli.spelling import due
-from eventbus.cli.units import number
+from eventbus.cli.units import due, number
 from eventbus.clock import iso
 from eventbus.store.deliveries import DeliveryRow
 from eventbus.store.lockfile import is_delivered
-from eventbus.store.subscriptions import STANDING
+from eventbus.store.subscriptions import STANDING, SubscriptionRow
 from eventbus.store.viewing import Standing
+
+
+def titled(row: SubscriptionRow) -> str:
+    """A subscription's name, with what sets it apart from a plain one."""
+    generation = f" ({row.generation})" if row.state == "building" else ""
+    return row.name + generation + ("" if row.role == "subscription" else f" [{row.role}]")
 
 
 def looked_at(path: str, standing: Standing) -> Standing:

@@ -11,9 +11,8 @@ import click
 from eventbus.cli.loading import bus_option, declared_names
 from eventbus.cli.place import Look, given, locate, on_a_log
 from eventbus.cli.screen import Cell, Column, Screen, Style
-from eventbus.cli.show import titled
-from eventbus.cli.spelling import due
-from eventbus.cli.units import number, span, stored_time
+from eventbus.cli.standing import titled
+from eventbus.cli.units import due, number, span, stored_time
 from eventbus.clock import iso
 from eventbus.store import viewing
 from eventbus.store.lockfile import is_delivered

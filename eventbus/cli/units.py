@@ -70,3 +70,15 @@ def moment(text: str, now: datetime) -> datetime:
         except OverflowError as error:
             raise ValueError(text) from error
     return datetime.fromisoformat(text.strip()).astimezone(UTC)
+
+
+def relative(text: str | None, now: datetime) -> str:
+    """How long ago, or in how long; nothing for no time, an odd text as it is."""
+    moment = stored_time(text)
+    return (text or "") if moment is None else ago(moment, now)
+
+
+def due(text: str | None, now: datetime) -> str:
+    """When something is to happen: "in 12 s", or "now" if it only waits for somebody to do it."""
+    moment = stored_time(text)
+    return "now" if moment is not None and moment <= now else relative(text, now)

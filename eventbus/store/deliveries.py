@@ -20,8 +20,9 @@ _PARK = (
     " since = CASE WHEN state = excluded.state AND state <> 'retrying' THEN since ELSE excluded.since END"
 )
 _COUNT_ATTEMPT = (
-    "UPDATE eventbus_deliveries SET attempts = attempts + 1, tries = tries + 1"
-    " WHERE subscription_id = ? AND position = ? RETURNING attempts, tries"
+    "UPDATE eventbus_deliveries SET attempts = attempts + 1, tries = tries + 1 WHERE subscription_id = ?"
+    " AND position = ? AND EXISTS (SELECT 1 FROM eventbus_subscriptions WHERE epoch = ? AND id = ?)"
+    " RETURNING attempts, tries"
 )
 _UNCOUNT_ATTEMPT = (
     "UPDATE eventbus_deliveries SET attempts = max(attempts - 1, 0), tries = max(tries - ?, 0)"
@@ -124,13 +125,14 @@ def park(connection: sqlite3.Connection, subscription_id: int, row: DeliveryRow)
 
 
 def count_attempt(
-    connection: sqlite3.Connection, subscription_id: int, position: int, now: str
+    connection: sqlite3.Connection, subscription_id: int, epoch: int, position: int, now: str
 ) -> tuple[int, int] | None:
     """Count a try before it runs, and note when it began, so that one that kills the process is known too.
 
-    Returns the attempts and the tries so far, None if the row is gone.
+    Returns the attempts and the tries so far, None if the row is gone or another process delivers it by now.
     """
-    found: tuple[int, int] | None = connection.execute(_COUNT_ATTEMPT, (subscription_id, position)).fetchone()
+    asked = (subscription_id, position, epoch, subscription_id)
+    found: tuple[int, int] | None = connection.execute(_COUNT_ATTEMPT, asked).fetchone()
     if found is not None:
         connection.execute(_BEGIN_ATTEMPT, (position, found[1], now, subscription_id))
     return found

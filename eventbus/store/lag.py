@@ -14,9 +14,10 @@ import attrs
 from eventbus.store import subscriptions
 from eventbus.store.subscriptions import RecordedType, SubscriptionRow
 
-_COUNT = (
-    "SELECT type_id, count(*), min(position) FROM eventbus_events WHERE position > ? AND position <= ? GROUP BY type_id"
-)
+_BETWEEN = "FROM eventbus_events WHERE position > ? AND position <= ?"
+_COUNT_ALL = f"SELECT type_id, count(*) {_BETWEEN} GROUP BY type_id"
+_COUNT_OF = "count(*) FILTER (WHERE type_id = ?)"
+_FIRST_OF = f"SELECT position {_BETWEEN} AND type_id = ? ORDER BY position LIMIT 1"
 _HEAD = "SELECT coalesce(max(position), 0) FROM eventbus_events"
 _APART = (
     "SELECT position, type_id FROM eventbus_events WHERE position IN (SELECT position FROM eventbus_deliveries"
@@ -28,6 +29,8 @@ _FIRST_TO_COME = (
 )
 _TRYING = "SELECT min(position) FROM eventbus_deliveries WHERE subscription_id = ? AND state IN ('retrying', 'waiting')"
 _TIME = "SELECT time FROM eventbus_events WHERE position = ?"
+
+_FEW = 8  # types: to group 100,000 rows takes 22 ms, to count one type among them 8 ms and 1.5 for each further one
 
 _Count = tuple[int, int]  # how many events, and the position of the first
 _NONE: _Count = (0, 0)
@@ -64,7 +67,8 @@ def lags(connection: sqlite3.Connection, readers: Sequence[Reader], known: Itera
     """The lag of each, in their order."""
     known = list(known)
     floors = [_floors(reader.row, known) for reader in readers]
-    counts = _counted(connection, {floor for each in floors for floor in each})
+    asked = {type_id for each in floors for types in each.values() for type_id in types}
+    counts = _counted(connection, {floor for each in floors for floor in each}, asked)
     return [_lag(connection, reader, mine, counts) for reader, mine in zip(readers, floors, strict=True)]
 
 
@@ -89,16 +93,29 @@ def _floors(row: SubscriptionRow, known: Iterable[KnownType]) -> dict[int, list[
     return floors
 
 
-def _counted(connection: sqlite3.Connection, floors: set[int]) -> Mapping[int, Mapping[int, _Count]]:
-    """For each floor and type, the events that come after; each event is looked at once."""
+def _counted(connection: sqlite3.Connection, floors: set[int], types: set[int]) -> Mapping[int, Mapping[int, _Count]]:
+    """For each floor and type, the events that come after; no event is counted twice."""
     (head,) = connection.execute(_HEAD).fetchone()
     after: dict[int, _Count] = {}
     found: dict[int, dict[int, _Count]] = {}
     for until, floor in pairwise(sorted({*floors, head}, reverse=True)):
-        for type_id, count, first in connection.execute(_COUNT, (floor, until)).fetchall():
-            after[type_id] = (count + after.get(type_id, _NONE)[0], first)
+        for type_id, count in _between(connection, floor, until, types):
+            first = connection.execute(_FIRST_OF, (floor, until, type_id)).fetchone()
+            if first is not None:  # it may have been pruned meanwhile
+                after[type_id] = (count + after.get(type_id, _NONE)[0], first[0])
         found[floor] = dict(after)
     return found
+
+
+def _between(connection: sqlite3.Connection, floor: int, until: int, types: set[int]) -> list[tuple[int, int]]:
+    """The types of which there are events, and how many."""
+    if len(types) > _FEW:
+        every = connection.execute(_COUNT_ALL, (floor, until)).fetchall()
+        return [(type_id, count) for type_id, count in every if type_id in types]
+    asked = sorted(types)
+    statement = f"SELECT {', '.join([_COUNT_OF] * len(asked))} {_BETWEEN}"
+    counts = connection.execute(statement, (*asked, floor, until)).fetchone()
+    return [(type_id, count) for type_id, count in zip(asked, counts, strict=True) if count]
 
 
 def _lag(

@@ -28,6 +28,7 @@ __all__ = ["LogIdentity", "look", "open_log", "read_identity"]
 _BUSY_SECONDS = 15.0  # many processes may make one log at once, each waiting for the disk
 _AGAIN_SECONDS = 0.01  # between two looks at a file that another process is making
 _SQLITE_READONLY_ROLLBACK = 776  # a journal of a crashed transaction would have to be played back first
+_JOURNAL_BEGINS = bytes.fromhex("d9d505f920a163d7")  # sqlite.org/fileformat2.html, section 3
 
 _opening = threading.Lock()
 
@@ -120,7 +121,7 @@ def _recognised(
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) != _SQLITE_READONLY_ROLLBACK:
             raise
-        if to_write and (adopt or _is_marked(location)):
+        if to_write and (adopt or _is_marked(location) or _was_empty(location)):
             return None  # opening it to write plays the journal back, and it is recognised again
         raise NotAnEventLog(
             location.name,
@@ -138,6 +139,16 @@ def _is_marked(location: Location) -> bool:
             return Contents.application_id_of(connection) == APPLICATION_ID
         except sqlite3.DatabaseError:
             return False
+
+
+def _was_empty(location: Location) -> bool:
+    """True if what was cut off is the first transaction of the file: by its journal there was no page before."""
+    try:
+        with open(location.name + "-journal", "rb") as journal:
+            header = journal.read(20)
+    except FileNotFoundError:  # another process has played it back in the meantime; whoever asked looks again
+        return False
+    return header[:8] == _JOURNAL_BEGINS and header[16:20] == bytes(4)
 
 
 def _settle(connection: sqlite3.Connection, location: Location, *, adopt: bool, clock: Clock) -> None:

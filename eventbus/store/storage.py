@@ -191,7 +191,7 @@ class Storage:
 
     def _roll_back(self) -> None:
         self.names.forget()
-        if self._writer.in_transaction:
+        if not self.closed and self._writer.in_transaction:
             try:
                 self._writer.execute(_ROLLBACK)
             except sqlite3.Error:

@@ -36,8 +36,9 @@ def attempts(job: Job, report: Report, stopping: Callable[[], bool], ended: Outc
     """Yield each event, or each bundle of them, that is to be tried, and report the outcome of all.
 
     A failure blocks its own order key for the rest of the job; in strict order, where it pauses the
-    subscription, and where it opens its breaker, it stops the job. A bundle that fails is tried again event
-    by event, which uses up no attempt. `ended`: how the first has ended already.
+    subscription, and where it opens its breaker, it stops the job. A success whose publishes the log may
+    still refuse leaves the rest of its key for when it is recorded. A bundle that fails is tried again
+    event by event, which uses up no attempt. `ended`: how the first has ended already.
     """
     course = _Course(job, report, stopping)
     left = deque(job.items)
@@ -58,16 +59,12 @@ class _Course:
         self._job, self._report, self._stopping = job, report, stopping
         self._stopped = False
         self._blocked: set[str] = set()
+        self._uncertain: set[str] = set()  # order keys of what has succeeded only if the log agrees
         self._failures = 0  # in a row, as the breaker counts them
 
     def take(self, items: list[Item], *, bundled: bool) -> Attempts:
         """Try these together; what is behind a blocked key is left out."""
-        free: list[Item] = []
-        for item in items:
-            if item.key is not None and item.key in self._blocked and not self._stopped:
-                self._report(item, Behind())
-            else:
-                free.append(item)
+        free = [item for item in items if not self._waits(item)]
         if not free:
             return
         unit = Bundle.of(free) if bundled else free[0]
@@ -86,14 +83,30 @@ class _Course:
             free[0].drafts = unit.drafts
             self.end(free[0], outcome)
             return
-        for item in free:
-            self._came(item, outcome)
+        self._came_together(unit, free, outcome)
         self._report(unit, outcome)  # as one: what a list has published is for all of it
 
     def end(self, item: Item, outcome: Outcome) -> None:
         """This is how one has ended that was tried alone."""
-        self._came(item, outcome)
+        self._came_together(item, [item], outcome)
         self._report(item, outcome)
+
+    def _came_together(self, unit: Item, items: list[Item], outcome: Outcome) -> None:
+        if isinstance(outcome, Handled) and not outcome.recorded and _may_be_refused(unit):
+            self._uncertain.update(item.key for item in items if item.key is not None)
+            self._stopped = self._stopped or self._job.lane.strict
+        for item in items:
+            self._came(item, outcome)
+
+    def _waits(self, item: Item) -> bool:
+        """True for what is reported as not tried, because of what came before it."""
+        if item.key in self._uncertain:
+            self._report(item, Left())
+            return True
+        if item.key is None or item.key not in self._blocked or self._stopped:
+            return False
+        self._report(item, Behind())
+        return True
 
     def _begin(self, unit: Item) -> bool:
         job = self._job
@@ -181,6 +194,11 @@ def ending(envelope: Envelope, error: BaseException, started_at: float, seconds:
     if isinstance(error, UnknownEvent) and error.type_name == envelope.type:
         return Unloaded()
     return Failed(error, started_at, seconds)
+
+
+def _may_be_refused(unit: Item) -> bool:
+    """What was published there has a version that another writer may have taken by the time it is recorded."""
+    return any(draft.expected_version is not None for draft in unit.drafts)
 
 
 def _event(item: Item) -> Any:

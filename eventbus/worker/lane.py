@@ -322,7 +322,7 @@ class Lane(Standing):
         elif isinstance(item, Stretch):
             self.ready = deque(sorted([*self.ready, *map(self.item, item.envelopes())], key=lambda each: each.position))
         elif not item.parked:
-            self.ready = deque(sorted([*self.ready, item], key=lambda each: each.position))
+            insort(self.ready, item, key=lambda each: each.position)
         elif item.position in self.trying:
             self.untake(item.position)
         else:  # it was parked while it ran

@@ -98,10 +98,12 @@ class Launcher:
         found = [(lane, position, self._item(lane, position)) for lane, position in taken]
         with self._storage.writing(synced=False) as connection:
             now = iso(self._clock.time())
-            counts = [deliveries.count_attempt(connection, lane.row.id, position, now) for lane, position in taken]
+            counts = [
+                deliveries.count_attempt(connection, lane.row.id, lane.epoch, position, now) for lane, position in taken
+            ]
         jobs: list[Job] = []
         for (lane, position, item), count in zip(found, counts, strict=True):
-            if item is None or count is None:  # its row is gone: somebody settled it
+            if item is None or count is None:  # somebody settled it, or has taken the subscription over
                 lane.trying.pop(position, None)
             else:
                 item.attempt, item.tries = count

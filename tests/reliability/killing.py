@@ -1,4 +1,7 @@
-"""Kills processes with SIGKILL on a schedule that its seed repeats, and remembers what nobody acknowledged."""
+"""Kills one process after the other with SIGKILL on a schedule that its seed repeats, then judges what is left.
+
+python tests/reliability/killing.py --kills 200 [--seed SEED] [--folder FOLDER] [--json]
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,14 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from workload import lines
+import accounts
+from asked import rage_as_asked
+from workload import Deposited, Spilled, declare, lines, make_app_tables
+
+from eventbus import EventBus
 
 HERE = Path(__file__).parent
+LONGEST = 600.0  # seconds for what the last process left undone
 
 
 class Victims:
@@ -95,3 +103,36 @@ def kill_again_and_again(folder: Path, kills: int, seed: int) -> None:
             if until_up:
                 victims.wait_until_up()
             victims.kill_after(process, seconds)
+
+
+def judge(folder: Path) -> dict[str, int]:
+    """AssertionError unless, once all is delivered, nothing is lost, doubled or out of order; returns figures."""
+    assert (folder / "stderr.txt").read_text("utf-8") == ""
+    with EventBus(folder / "events.db", durability="process") as bus:
+        make_app_tables(bus)
+        diaries = declare(bus, folder)
+        bus.drain(timeout=LONGEST)
+        log = accounts.Log(bus)
+        accounts.check_order(log)
+        acknowledged = accounts.check_acknowledged(log, folder)
+        accounts.check_all_or_nothing(log, bus)
+        accounts.check_transactional(log, bus)
+        accounts.check_published(log)
+        accounts.check_diary(folder / "plain.txt", log.of(Deposited))
+        accounts.check_diary(folder / "async.txt", log.of(Deposited))
+        accounts.check_diary(folder / "poisoned.txt", [e for e in log.of(Spilled) if e.event.number < 3])
+        accounts.check_projection(log, bus)
+        accounts.check_accounted(log, bus)
+        for diary in diaries:
+            diary.close()
+    return {"events": len(log.all), "acknowledged": acknowledged}
+
+
+def kill_and_judge(folder: Path, kills: int, seed: int) -> dict[str, int]:
+    """All of it; AssertionError if anything that is promised does not hold. Returns figures."""
+    kill_again_and_again(folder, kills, seed)
+    return {"kills": kills, **judge(folder)}
+
+
+if __name__ == "__main__":
+    rage_as_asked(__doc__, kill_and_judge)

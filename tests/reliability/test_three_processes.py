@@ -1,12 +1,8 @@
-"""A short storm over three processes, and proof that its judges are awake.
-
-The long one: python tests/reliability/three_processes.py --kills 1000. EVENTBUS_SEED repeats a schedule that failed.
-"""
+"""Proof that the judges of the storm over three processes are awake; test_kills.py has the storm."""
 
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -16,24 +12,12 @@ import pytest
 from clerks import ASYNC_WAYS, WAYS, Clerks
 from kinds import Declared, make_tables
 from snapshots import Reader
-from three_processes import storm
 from verdicts import Verdict
 
 from eventbus import EventBus
 
-KILLS = 60
 CLOSED = "7.7"  # a life that closed its bus and ended in order
 QUIET = 30  # events, of which some are void and some are published by handlers
-
-
-def test_three_processes_killed_at_random_lose_double_and_reorder_nothing_and_all_is_accounted_for(
-    tmp_path: Path,
-) -> None:
-    seed = int(os.environ.get("EVENTBUS_SEED") or random.randrange(1 << 32))
-    print(f"python tests/reliability/three_processes.py --kills {KILLS} --seed {seed}")
-    figures = storm(tmp_path, KILLS, seed)
-    print(figures)
-    assert figures["acknowledged"] > KILLS
 
 
 def _tell(path: Path, *fields: object) -> None:

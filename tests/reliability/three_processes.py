@@ -1,19 +1,17 @@
 """Three processes on one log are killed, stopped and resumed at random, while a person deals with what dies.
 
-    python tests/reliability/three_processes.py --kills 1000 [--seed SEED] [--folder FOLDER]
+    python tests/reliability/three_processes.py --kills 1000 [--seed SEED] [--folder FOLDER] [--json]
 
 prints figures, and the seed that repeats the schedule.
 """
 
 from __future__ import annotations
 
-import argparse
-import logging
 import random
-import tempfile
 import time
 from pathlib import Path
 
+from asked import rage_as_asked
 from clerks import Clerks
 from fleet import Fleet
 from kinds import Declared, make_tables
@@ -131,21 +129,5 @@ def storm(folder: Path, kills: int, seed: int) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
-    parser.add_argument("--folder", type=Path, help="an empty one; it is kept")
-    args = parser.parse_args()
-    logging.getLogger("eventbus.delivery").disabled = True
-    print(f"--kills {args.kills} --seed {args.seed}", flush=True)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = args.folder or Path(temporary)
-        folder.mkdir(exist_ok=True)
-        for name, figure in storm(folder, args.kills, args.seed).items():
-            print(f"{figure:>10} {name}")
-
-
 if __name__ == "__main__":
-    main()
+    rage_as_asked(__doc__, storm)

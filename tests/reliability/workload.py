@@ -126,8 +126,11 @@ class Fails:
                 raise RuntimeError("not the first time")
 
 
-def declare(bus: EventBus, folder: Path) -> list[Diary]:
-    """All kinds of handlers; those with effects outside the file note them in diaries, which are returned."""
+def declare(bus: EventBus, folder: Path, *, attempts: int = 25) -> list[Diary]:
+    """All kinds of handlers; those with effects outside the file note them in diaries, which are returned.
+
+    `attempts`: of the poisoned one.
+    """
     diaries = {name: Diary(folder / f"{name}.txt") for name in ("plain", "async", "poisoned")}
     often = Retry(attempts=None, backoff=AGAIN)
     fails = {name: Fails(every) for name, every in (("plain", 7), ("async", 11), ("ledger", 13))}
@@ -158,7 +161,7 @@ def declare(bus: EventBus, folder: Path) -> list[Diary]:
     def one_by_one(e: Ordered, ctx: Context) -> None:
         ctx.tx.execute("INSERT INTO shipped (position, key) VALUES (?, ?)", (ctx.envelope.position, e.key))
 
-    @bus.subscribe("poisoned", Spilled, after=0, retry=Retry(attempts=25, backoff=AGAIN))
+    @bus.subscribe("poisoned", Spilled, after=0, retry=Retry(attempts=attempts, backoff=AGAIN))
     def poisoned(e: Spilled, ctx: Context) -> None:
         if e.number == 3:
             raise ValueError(f"poison in {e.vial}")

@@ -16,10 +16,9 @@ from eventbus.cli.demo.app import provider_of
 from eventbus.cli.demo.story import Order, Part, Story, happen
 from eventbus.cli.plain import width
 from eventbus.cli.screen import Cell, Column, Screen, Style
-from eventbus.cli.show import titled
-from eventbus.cli.spelling import due
+from eventbus.cli.standing import titled
 from eventbus.cli.subscriptions import count_cell
-from eventbus.cli.units import plural
+from eventbus.cli.units import due, plural
 from eventbus.store.viewing import Standing, SubscriptionView
 
 _BUS = "eventbus.cli.demo:shop"
