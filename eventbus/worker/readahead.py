@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from eventbus.events import Brief, Envelope, Row
+from eventbus.events import Brief, Envelope
 from eventbus.store import reading
 from eventbus.store.reading import PAGE, Selection
 from eventbus.store.storage import Storage
 from eventbus.worker.lane import Lane
-from eventbus.worker.rows import Page
+from eventbus.worker.rows import Page, R
 
 LARGE_PAGE = 1024  # rows; what is done once for each page costs nothing beside them
 LIGHT_BYTES = 4096  # of a payload, on average; a thousand of them are read at once
@@ -68,7 +68,7 @@ class ReadAhead:
         """A page for those that look at each event by itself; they share its envelopes."""
         names = self._storage.names
         rows = reading.page(connection, selection)
-        page = Page[Row].of(rows, head if len(rows) < PAGE else rows[-1][0], names, type_at=2)
+        page = self._page(rows, selection, lanes, head if len(rows) < PAGE else rows[-1][0], type_at=2)
         envelopes = {row[0]: Envelope(row, names) for row in rows}
         for lane in lanes:
             lane.offer([envelopes[row[0]] for row in page.meant(lane.matching)], page.until)
@@ -80,6 +80,12 @@ class ReadAhead:
         size = self._size
         rows = reading.brief_page(connection, selection, size, wide=wide)
         self._size = page_size(rows, size)
-        page = Page[Brief].of(rows, head if len(rows) < size else rows[-1][0], self._storage.names, type_at=1)
+        page = self._page(rows, selection, lanes, head if len(rows) < size else rows[-1][0], type_at=1)
         for lane in lanes:
             lane.offer_rows(page)
+
+    def _page(self, rows: list[R], selection: Selection, lanes: list[Lane], until: int, *, type_at: int) -> Page[R]:
+        """Rows for these lanes; for a single one, they are of its types and of no others."""
+        is_shared = len(lanes) > 1
+        types = frozenset([row[type_at] for row in rows]) if is_shared else frozenset(selection.type_ids or ())
+        return Page(rows, until, self._storage.names, type_at, types)

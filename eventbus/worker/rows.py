@@ -23,17 +23,12 @@ class Page(Generic[R]):
     until: int  # the position up to which it is all there is
     names: NameBook
     type_at: int
-    types: frozenset[int]
-
-    @classmethod
-    def of(cls, rows: list[R], until: int, names: NameBook, type_at: int) -> Page[R]:
-        """One of rows of the types that some lane wants."""
-        return cls(rows, until, names, type_at, frozenset([row[type_at] for row in rows]))
+    types: frozenset[int]  # all that are among them, and no others where several lanes look at it
 
     def meant(self, matching: Matching) -> list[R]:
         """Those that are for a subscription; quick where they are all, or none."""
         concerned = self.types & matching.since.keys()
-        if not concerned:
+        if not (self.rows and concerned):
             return []
         if len(concerned) == len(self.types) and matching.means_all(concerned, self.rows[0][0]):
             return self.rows

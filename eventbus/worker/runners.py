@@ -46,7 +46,7 @@ class Runners:
         self._rung = 0.0
         self.stopping = False
         self._straight = Straight(
-            storage.names, clock, contexts=self._contexts, wait=loop.call, stopping=self.is_stopping, tell=self._tell
+            storage.names, clock, contexts=self._contexts, wait=loop.call, end=self, tell=self._tell
         )
         self._transactional = TransactionalRunner(
             storage, clock, draft=draft, announce=announce, report=self._report, stopping=self.is_stopping

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from eventbus.clock import Clock
 from eventbus.delivery import Handled, Item, Outcome
@@ -24,6 +24,12 @@ Way: TypeAlias = tuple[Callable[[str | bytes], Any], Callable[..., Any], bool]
 
 REPORT_SECONDS = 0.002  # within a job, results wait at most this long before the pump is told
 TURN_SECONDS = 0.05  # then the rest waits for its turn: in drain() one subscription keeps no other waiting for long
+
+
+class End(Protocol):
+    """Whoever knows whether the bus is closing; an attribute, for it is looked at before each event."""
+
+    stopping: bool
 
 
 class Ways(dict[int, "Way | None"]):
@@ -58,11 +64,11 @@ class Straight:
         *,
         contexts: Callable[[Job], Callable[[Item], Context]],
         wait: Callable[[Coroutine[Any, Any, object]], None],
-        stopping: Callable[[], bool],
+        end: End,
         tell: Callable[[float], None],
     ) -> None:
         self._names, self._clock = names, clock
-        self._contexts, self._wait, self._stopping, self._tell = contexts, wait, stopping, tell
+        self._contexts, self._wait, self._end, self._tell = contexts, wait, end, tell
 
     def run(self, job: Job) -> Outcome | None:
         """Go as far as there is nothing to say; what is left then are the job's items.
@@ -81,12 +87,12 @@ class Straight:
             delivering.reset(tokens[1])
 
     def _go(self, job: Job, under_way: Underway) -> Outcome | None:
-        lane, stopping, monotonic = job.lane, self._stopping, self._clock.monotonic
+        lane, end, monotonic = job.lane, self._end, self._clock.monotonic
         ways, context_of, is_coroutine = Ways(self._names, lane.work), self._contexts(job), inspect.iscoroutine
         now = told = monotonic()
         until = now + TURN_SECONDS
-        for row in job.rows:
-            if lane.paused or told > until or stopping():
+        for number, row in enumerate(job.rows, 1):
+            if lane.paused or told > until or end.stopping:
                 return None
             way = ways[row[1]]
             if way is None or row[3] is not None:
@@ -112,7 +118,7 @@ class Straight:
                 return unfold(job, outcome, item)
             if item is not None and (item.drafts or item.has_steps):
                 return unfold(job, Handled(), item)
-            job.done += 1
+            job.done = number
             now = monotonic()
             if now - told > REPORT_SECONDS:
                 told = now
