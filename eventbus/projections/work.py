@@ -43,8 +43,7 @@ class ProjectionWork:
 
     def handler_of(self, cls: type) -> Handler:
         """The method for this class."""
-        method = self._method(cls)
-        return Handler(None if method is None else lambda event, context: method(event, context.tx), True)
+        return Handler(self._method(cls), "transaction")
 
     def _method(self, cls: type) -> Callable[..., Any] | None:
         if cls not in self._found:

@@ -181,7 +181,9 @@ class InARow:
             delivering.set(current)
             open_transaction.set(transaction)
             try:
-                if way[2]:
+                if way[2] == "transaction":
+                    result = way[1](event, transaction)
+                elif way[2] == "context":
                     result = way[1](event, Context(current, transaction.publish, transaction, stopping))
                 else:
                     result = way[1](event)

@@ -17,10 +17,10 @@ from eventbus.store.names import NameBook
 from eventbus.worker.attempts import ending, raise_interrupt
 from eventbus.worker.delivering import Current, Underway, delivering
 from eventbus.worker.job import Job
-from eventbus.worker.work import Work
+from eventbus.worker.work import Wants, Work
 
-Way: TypeAlias = tuple[Callable[[str | bytes], Any], Callable[..., Any], bool]
-"""What reads the payloads of a type, the function for its events, and whether that takes a context."""
+Way: TypeAlias = tuple[Callable[[str | bytes], Any], Callable[..., Any], Wants]
+"""What reads the payloads of a type, the function for its events, and what that takes beside them."""
 
 REPORT_SECONDS = 0.002  # within a job, results wait at most this long before the pump is told
 TURN_SECONDS = 0.05  # then the rest waits for its turn: in drain() one subscription keeps no other waiting for long
@@ -45,7 +45,7 @@ class Ways(dict[int, "Way | None"]):
             cls, read = found
             handler = self._work.handler_of(cls)
             function = handler.function
-            way = (read, _pass, False) if function is None else (read, function, handler.wants_context)
+            way = (read, _pass, "nothing") if function is None else (read, function, handler.wants)
         self[type_id] = way
         return way
 
@@ -106,7 +106,7 @@ class Straight:
             delivering.set(current)
             item: Item | None = None
             try:
-                if way[2]:
+                if way[2] == "context":
                     item = Item(current, row[0], None, subscription=under_way.subscription)
                     self._call(way[1], event, item, context_of(item))
                 elif (result := way[1](event)) is not None and is_coroutine(result):

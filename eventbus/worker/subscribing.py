@@ -18,7 +18,7 @@ from eventbus.retry import Retry
 from eventbus.store import append, subscriptions
 from eventbus.store.subscriptions import Match, NewSubscription, SubscriptionRow, is_other_version
 from eventbus.worker.delivering import delivering
-from eventbus.worker.work import Handler, Kind
+from eventbus.worker.work import Handler, Kind, Wants
 
 LONGEST_KEY = 1000  # characters of an order key
 
@@ -61,7 +61,8 @@ class SubscriptionWork:
 
     def handler_of(self, cls: type) -> Handler:
         """The declared function itself; none for a version that it does not name."""
-        return Handler(self._callee.function if self._means(cls) else None, self._callee.wants_context)
+        wants: Wants = "context" if self._callee.wants_context else "nothing"
+        return Handler(self._callee.function if self._means(cls) else None, wants)
 
     def _is_meant(self, event: object) -> bool:
         return self._means(type(event))

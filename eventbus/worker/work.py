@@ -15,14 +15,15 @@ from eventbus.retry import Retry
 from eventbus.threads import is_ctrl_c
 
 Kind = Literal["plain", "async", "transactional"]
+Wants = Literal["nothing", "context", "transaction"]
 
 
 @attrs.frozen(eq=False)
 class Handler:
-    """The function for events of one class, None where they are not for it; whether it takes a context."""
+    """The function for events of one class, None where they are not for it, and what it takes beside the event."""
 
     function: Callable[..., Any] | None
-    wants_context: bool
+    wants: Wants
 
 
 class Work(Protocol):
