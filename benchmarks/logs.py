@@ -15,7 +15,7 @@ from benchmarks.payload import PAYLOAD, PLACED, OrderPlaced
 from eventbus import EventBus
 from eventbus.clock import iso
 from eventbus.events import EventType, Vocabulary
-from eventbus.store.append import header_crc
+from eventbus.store.checksums import header_crc
 
 BATCH = 1000
 KEPT_FROM = 1_000_000  # events; smaller logs are made anew, as what is published into them would add up
@@ -80,7 +80,7 @@ def _rows(begin: int, end: int, event_type: EventType) -> Iterator[tuple[Any, ..
         stream, sequence = stream_of(position), (position - 1) % PER_STREAM + 1
         time = iso((_EPOCH + position) / 1000)
         row = (position, _id(position), 1, stream, sequence, time, 1, None, None, None, None, PAYLOAD)
-        yield (*row, payload_crc, header_crc(row, event_type, "benchmark", payload_crc))
+        yield (*row, payload_crc, header_crc(row, event_type.name, event_type.version, "benchmark", payload_crc))
 
 
 def _id(position: int) -> str:

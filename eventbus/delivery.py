@@ -9,7 +9,7 @@ from typing import TypeAlias, cast
 import attrs
 
 from eventbus.errors import HandlerTimeout
-from eventbus.events import Envelope
+from eventbus.events import Envelope, Row
 from eventbus.store.append import Draft
 from eventbus.threads import is_ctrl_c
 
@@ -35,6 +35,57 @@ class Item:
     alone: bool = False  # the log refused what a list of which it was one has published
     subscription: str = ""  # "" where the pump itself waits for what the app is asked
     drafts: list[Draft] = attrs.field(factory=list[Draft])
+
+    @property
+    def last(self) -> int:
+        """The last position that it stands for."""
+        return self.position
+
+    @property
+    def count(self) -> int:
+        """For how many deliveries it stands."""
+        return 1
+
+    def positions(self) -> list[int]:
+        """Those of all deliveries that it stands for."""
+        return [self.position]
+
+
+@attrs.define(eq=False)
+class Stretch(Item):
+    """Events in a row of which nothing else is to be said than one outcome, the same for all.
+
+    It stands in for them, with the position of the first: that all of it is done is one thing to know and to record.
+    """
+
+    rows: Sequence[Row] = ()
+    spell: Callable[[Row], Envelope] | None = None
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], spell: Callable[[Row], Envelope], subscription: str) -> Stretch:
+        """One of at least one row; `spell` makes their envelopes."""
+        first = rows[0]
+        return cls(spell(first), first[0], None, subscription=subscription, rows=rows, spell=spell)
+
+    @property
+    def last(self) -> int:
+        return int(self.rows[-1][0])
+
+    @property
+    def count(self) -> int:
+        return len(self.rows)
+
+    def positions(self) -> list[int]:
+        return [row[0] for row in self.rows]
+
+    def items(self) -> list[Item]:
+        """Each of its deliveries, without its order key, for whoever wants to look at them."""
+        return [Item(each, each.position, None, subscription=self.subscription) for each in self.envelopes()]
+
+    def envelopes(self) -> list[Envelope]:
+        """Those of its events."""
+        assert self.spell is not None
+        return [self.spell(row) for row in self.rows]
 
 
 @attrs.define(eq=False)
@@ -128,7 +179,7 @@ Outcome: TypeAlias = Handled | Failed | Overdue | Behind | Careful | Unloaded | 
 
 
 def each(unit: Item) -> list[Item]:
-    """The events of a bundle, or the one event."""
+    """The events of a bundle, or the one event; a stretch stays one."""
     return unit.items if isinstance(unit, Bundle) else [unit]
 
 

@@ -22,7 +22,7 @@ from eventbus.technical import (
 )
 from eventbus.testing import START, FakeClock
 from eventbus.worker import rounds
-from eventbus.worker.lane import BATCH
+from eventbus.worker.standing import RETRIES_FIRST
 
 
 def publishing(bus: EventBus, event: Any, stream: str, fail: Any) -> Any:
@@ -47,12 +47,12 @@ def until(number: int) -> Any:
 def test_what_fails_again_and_again_leaves_turns_to_all_others() -> None:
     notes = Notes(only(1))
     with standing_still() as bus:
-        bus.subscribe("stock", Counted, handler=notes, retry=Retry(attempts=2 * BATCH, backoff=fixed(0)))
+        bus.subscribe("stock", Counted, handler=notes, retry=Retry(attempts=2 * RETRIES_FIRST, backoff=fixed(0)))
         bus.publish_many([Counted(1), Counted(2)], stream="bad")
         notes.fail = publishing(bus, Counted(3), "good", notes.fail)
         bus.drain()
-    assert notes.numbers.count(1) == 2 * BATCH
-    assert notes.numbers.index(3) <= BATCH + 2
+    assert notes.numbers.count(1) == 2 * RETRIES_FIRST
+    assert notes.numbers.index(3) <= RETRIES_FIRST + 2
 
 
 def test_a_failed_delivery_is_tried_again_when_its_time_has_come_and_not_before() -> None:

@@ -15,8 +15,8 @@ from eventbus.events import TypeName
 from eventbus.store.deliveries import DeliveryRow
 from eventbus.store.subscriptions import Match, SubscriptionRow, with_backfill
 from eventbus.worker.attempts import attempts
-from eventbus.worker.job import Job
-from eventbus.worker.lane import BATCH, WINDOW, Lane
+from eventbus.worker.job import BATCH, Job
+from eventbus.worker.lane import WINDOW, Lane
 from eventbus.worker.matching import Matching
 
 ROW = SubscriptionRow(1, "stock", 1, "subscription", 1, "active", None, 0, 0, 0, 0, 1, (), "stream", None)
@@ -27,6 +27,7 @@ class Stub:
 
     kind, via, tables, synced, is_own = "plain", None, None, True, False
     concurrency, batch, timeout, breaker = 1, None, None, None
+    in_a_row = False
 
     def __init__(self, key_of: Callable[[Envelope], str | None] | None, retry: Retry | None = None) -> None:
         self.key_of, self.retry = key_of, retry or Retry()

@@ -135,13 +135,13 @@ def test_rebuilds_on_several_threads_are_one(tmp_path: Path) -> None:
 
 
 def test_a_rebuild_that_the_log_interrupts_goes_on_before_anybody_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    commit, clock, calls = TransactionalRunner._commit, FakeClock(), list[int]()
+    commit, clock, calls = TransactionalRunner._commit, FakeClock(), list[Any]()
 
-    def flaky(runner: TransactionalRunner, job: Any, items: Any) -> int:
-        calls.append(len(items))
+    def flaky(runner: TransactionalRunner, lane: Any, batch: Any) -> int:
+        calls.append(batch)
         if len(calls) == 3:
             raise LogError("the log", "busy")
-        return commit(runner, job, items)
+        return commit(runner, lane, batch)
 
     with standing_still(clock=clock) as bus:
         live, seen = filled(bus, 1500), list[Any]()

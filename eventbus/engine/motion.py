@@ -53,9 +53,10 @@ class Motion:
     def _observe(self, lane: Lane, effect: Effect) -> None:
         if not self._engine.is_heard(candidates(effect)):
             return
-        event = describe(lane, effect)
-        if event is not None:
-            self._engine.emit_technical(event)
+        for each in effect.each():
+            event = describe(lane, each)
+            if event is not None:
+                self._engine.emit_technical(event)
 
     def stop(self, deadline: Deadline) -> None:
         """Finish what runs; what is not done by the deadline is left for the next start."""

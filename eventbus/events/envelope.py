@@ -161,10 +161,10 @@ class Envelope:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Envelope):
             return NotImplemented
-        return self._row[:2] == other._row[:2]
+        return (self.position, self.id) == (other.position, other.id)
 
     def __hash__(self) -> int:
-        return hash(self._row[:2])
+        return hash((self.position, self.id))
 
     def __repr__(self) -> str:
         where = f"position={self.position}" if self.position else "emitted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import attrs
@@ -47,6 +48,10 @@ class EventType:
         InvalidEvent if it does not fit the class.
         """
         return self._codec.get().decode(payload)
+
+    def reader(self) -> Callable[[str | bytes], Any]:
+        """What reads many events of this class in a row. Where it raises, `decode` says why."""
+        return self._codec.get().reader()
 
 
 class LazyCodec:

@@ -32,38 +32,41 @@ class Context:
     """
 
     __slots__ = (
-        "_is_single",
+        "_envelopes",
         "_publish",
         "_steps",
         "_stopping",
         "_transaction",
         "attempt",
         "envelope",
-        "envelopes",
         "is_replay",
     )
 
     def __init__(
         self,
         envelope: Envelope,
-        *,
-        attempt: int = 1,
-        is_replay: bool = False,
         publish: Callable[..., str],
         transaction: Transaction | None = None,
         stopping: Callable[[], bool] = _never,
-        steps: Steps | None = None,
+        *,
+        attempt: int = 1,
+        is_replay: bool = False,
+        steps: Steps | Callable[[], Steps] | None = None,
         envelopes: Sequence[Envelope] | None = None,
     ) -> None:
         self.envelope = envelope
-        self._is_single = envelopes is None
-        self.envelopes = (envelope,) if envelopes is None else tuple(envelopes)
+        self._envelopes = envelopes
         self.attempt = attempt
         self.is_replay = is_replay
         self._publish = publish
         self._transaction = transaction
         self._stopping = stopping
         self._steps = steps
+
+    @property
+    def envelopes(self) -> tuple[Envelope, ...]:
+        """Those of all events that the handler was given."""
+        return (self.envelope,) if self._envelopes is None else tuple(self._envelopes)
 
     @property
     def stopping(self) -> bool:
@@ -111,11 +114,13 @@ class Context:
         equal, and for an async `fn` where no loop runs, as in a plain def; InvalidStep after it ran.
         """
         if self._steps is None:
-            what = "transactional" if self._transaction else "live" if self._is_single else "batch"
+            what = "transactional" if self._transaction else "live" if self._envelopes is None else "batch"
             raise EventBusError(
                 f"A {what} handler has no steps; {name!r} was not run.",
                 hint="Give steps to a subscription without transactional=True and batch=.",
             )
+        if callable(self._steps):  # few handlers have any
+            self._steps = self._steps()
         return self._steps.run(name, fn, args, kwargs)
 
     def __repr__(self) -> str:
@@ -125,5 +130,5 @@ class Context:
 def returned(context: Context) -> None:
     """Its handler has returned: EventDefinitionError if a step of it was never awaited."""
     steps = context._steps  # pyright: ignore[reportPrivateUsage]
-    if steps is not None:
+    if steps is not None and not callable(steps):
         steps.end()

@@ -33,6 +33,7 @@ class Table:
             raise EventDefinitionError("indexes= is a list, each entry the columns of one index.")
         self.columns, self.indexes = columns, tuple(indexes)
         self.name = ""
+        self._spelled: dict[int, str] = {}  # by generation: a handler asks for each event
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -45,7 +46,12 @@ class Table:
         if instance is None:
             return self
         generation: int | None = instance.__dict__.get("_generation")
-        return str(self) if generation is None else f'"{self.shape().stored(generation)}"'
+        if generation is None:
+            return str(self)
+        spelled = self._spelled.get(generation)
+        if spelled is None:
+            spelled = self._spelled[generation] = f'"{self.shape().stored(generation)}"'
+        return spelled
 
     def __str__(self) -> str:
         return f'"{self.name}"'

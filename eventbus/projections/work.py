@@ -11,7 +11,7 @@ from eventbus.handlers import Context
 from eventbus.placement import Via
 from eventbus.projections.definition import Definition, find_method
 from eventbus.retry import Retry
-from eventbus.worker.work import Kind
+from eventbus.worker.work import Handler, Kind
 
 
 class ProjectionWork:
@@ -21,6 +21,7 @@ class ProjectionWork:
     retry: Retry | None = None
     via: Via | None = None
     is_own = False
+    in_a_row = True
     synced = False  # a power cut takes the rows and the cursor back together
     key_of: Callable[[Envelope], str | None] | None = None
     concurrency = 1
@@ -37,8 +38,14 @@ class ProjectionWork:
 
     def call(self, event: object, context: Context) -> None:
         """Let the projection's method for this event write; there is none for a version that it does not name."""
-        cls = type(event)
+        if (method := self._method(type(event))) is not None:
+            method(event, context.tx)
+
+    def handler_of(self, cls: type) -> Handler:
+        """The method for this class."""
+        return Handler(self._method(cls), "transaction")
+
+    def _method(self, cls: type) -> Callable[..., Any] | None:
         if cls not in self._found:
             self._found[cls] = find_method(self._methods, cls)
-        if (method := self._found[cls]) is not None:
-            method(event, context.tx)
+        return self._found[cls]

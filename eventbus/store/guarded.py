@@ -18,7 +18,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from eventbus import errors
@@ -28,7 +28,22 @@ from eventbus.store.statements import split
 
 TRANSACTION_SECONDS = 5.0  # then whoever has a transaction open loses it
 
+# As they are: `super()` would cost as much as the guard itself.
+_cursor, _execute, _execute_many = sqlite3.Connection.cursor, sqlite3.Cursor.execute, sqlite3.Cursor.executemany
+
 _CURSORS_REMEMBERED = 1000  # between two prunings of the list
+
+
+_forks = 0  # that this process has come out of, as far as Python knows; quicker to look at than its number
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_fork)
 
 
 class StatementRefused(errors.StatementRefused, sqlite3.OperationalError):
@@ -44,10 +59,11 @@ class Guard:
         self.is_overdue = False
         self.is_ours = True  # until the connection is set up
         self.running = threading.RLock()
-        self._pid = os.getpid()
+        self._pid, self._forks = os.getpid(), _forks
         self._mark = f" /* {os.urandom(8).hex()} */"
         self._refused = self._sql = ""
         self._cursors: list[weakref.ref[sqlite3.Cursor]] = []
+        self.turn = 0  # grows with each transaction: a cursor is of one
 
     def authorize(self, code: int, first: str | None, second: str | None, database: str | None, _: str | None) -> int:
         """What SQLite asks for each thing a statement wants to do."""
@@ -65,7 +81,9 @@ class Guard:
         self._refused, self._sql = "", sql
         if self.is_ours:
             return sql + self._mark
-        self.check(connection)
+        # The common case at once: a handler runs many statements.
+        if not (self.is_open and connection.in_transaction) or self.is_overdue or self._forks != _forks:
+            self.check(connection)
         return sql
 
     def check(self, connection: sqlite3.Connection) -> None:
@@ -111,13 +129,14 @@ class Guard:
                 return
 
     def remember(self, cursor: sqlite3.Cursor) -> None:
-        """Note a cursor that ends with the transaction."""
+        """Note a cursor with rows to fetch, which ends with the transaction."""
         if len(self._cursors) >= _CURSORS_REMEMBERED:
             self._cursors = [known for known in self._cursors if known() is not None]
         self._cursors.append(weakref.ref(cursor))
 
     def end_cursors(self) -> None:
-        """Close every cursor there is."""
+        """Close every cursor that has rows to fetch; no other runs anything any more, either."""
+        self.turn += 1
         cursors, self._cursors = self._cursors, []
         for reference in cursors:
             cursor = reference()
@@ -142,32 +161,33 @@ class GuardedConnection(sqlite3.Connection):
 
     def cursor(self, factory: Any = None) -> Any:
         """A guarded cursor; it is closed when the transaction ends."""
-        self.guard.refuse_overdue()
+        return self._cursor(factory)
+
+    def _cursor(self, factory: Any = None) -> GuardedCursor:
+        guard = self.guard
+        if guard.is_overdue:
+            guard.refuse_overdue()
         if factory is not None and not (isinstance(factory, type) and issubclass(factory, GuardedCursor)):
             raise refusal("cursor(factory)", "this connection makes guarded cursors")
         try:
-            cursor: GuardedCursor = super().cursor(factory or GuardedCursor)
+            cursor: GuardedCursor = _cursor(self, factory or GuardedCursor)
         except sqlite3.ProgrammingError as error:  # it was closed
-            self.guard.explain("", error)
+            guard.explain("", error)
             raise
-        cursor.guard = self.guard
-        self.guard.remember(cursor)
+        cursor.guard, cursor.turn = guard, guard.turn
         return cursor
 
     def execute(self, sql: str, parameters: Any = (), /) -> GuardedCursor:
         """Run one statement. Raises EventBusError for what is refused; so do the next two."""
-        cursor: GuardedCursor = self.cursor()
-        return cursor.execute(sql, parameters)
+        return self._cursor().run(_execute, sql, parameters)
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> GuardedCursor:
         """Run one statement for each set of parameters."""
-        cursor: GuardedCursor = self.cursor()
-        return cursor.executemany(sql, parameters)
+        return self._cursor().run(_execute_many, sql, parameters)
 
     def executescript(self, script: str, /) -> GuardedCursor:
         """Run several statements in the transaction, where sqlite3's own would commit first."""
-        cursor: GuardedCursor = self.cursor()
-        return cursor.executescript(script)
+        return self._cursor().executescript(script)
 
     def commit(self) -> None:
         """Refused."""
@@ -208,30 +228,32 @@ class GuardedConnection(sqlite3.Connection):
 class GuardedCursor(sqlite3.Cursor):
     """Runs a statement only while its transaction is there. Raises EventBusError for what is refused."""
 
+    __slots__ = ("guard", "turn")
     guard: Guard
+    turn: int  # its transaction
 
     def execute(self, sql: str, parameters: Any = (), /) -> GuardedCursor:
         """Run one statement."""
-        guard = self.guard
-        with guard.running:
-            admitted = guard.admit(self.connection, sql)
-            try:
-                super().execute(admitted, parameters)
-            except sqlite3.DatabaseError as error:
-                guard.explain(sql, error)
-                raise
-        return self
+        return self.run(_execute, sql, parameters)
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> GuardedCursor:
         """Run one statement for each set of parameters."""
+        return self.run(_execute_many, sql, parameters)
+
+    def run(self, run: Callable[[sqlite3.Cursor, str, Any], object], sql: str, parameters: Any) -> GuardedCursor:
+        """Run a statement by one of sqlite3's own methods."""
         guard = self.guard
         with guard.running:
+            if self.turn != guard.turn:
+                self.close()
             admitted = guard.admit(self.connection, sql)
             try:
-                super().executemany(admitted, parameters)
+                run(self, admitted, parameters)
             except sqlite3.DatabaseError as error:
                 guard.explain(sql, error)
                 raise
+            if self.description is not None:
+                guard.remember(self)
         return self
 
     def fetchone(self) -> Any:

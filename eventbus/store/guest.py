@@ -87,6 +87,11 @@ class Guest:
         """True while there is something to end: a transaction, or what is left of one."""
         return not self.is_closed and (self.connection.guard.is_open or self.connection.in_transaction)
 
+    def is_whole(self) -> bool:
+        """True if there is nothing for `check` to say, but for a fork, which the commit finds."""
+        connection = self.connection
+        return connection.in_transaction and connection.guard.is_open and not connection.guard.is_overdue
+
     def check(self) -> None:
         """Raise EventBusError if the transaction is over, revoked, or was rolled back by a statement in it."""
         self.connection.guard.check(self.connection)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from eventbus.errors import LogCorrupt, UnknownEvent
+from eventbus.errors import EventBusError, LogCorrupt, UnknownEvent
 from eventbus.events import EventType, Kind, TypeName, Vocabulary
 from eventbus.store.checksums import damage, is_whole, spelled_source, spelled_type
 
@@ -115,6 +115,18 @@ class NameBook:
         found = damage(row, type_.name, type_.version, source)
         if found is not None:
             raise LogCorrupt(self.path, f"the event at position {row[0]} is damaged: {found}.", position=row[0])
+
+    def reader(self, type_id: int) -> tuple[type, Callable[[str | bytes], Any]] | None:
+        """The class of a type, and what reads the payloads of its events; None where an envelope is to be asked.
+
+        What it raises says nothing: the envelope's `event` does.
+        """
+        try:
+            named = self.type_named(type_id)
+            known = self.vocabulary.find(named.name, named.version)
+            return None if known is None else (known.cls, known.reader())
+        except EventBusError:
+            return None
 
     # -- writing -----------------------------------------------------------------------------------
     def type_id(self, connection: sqlite3.Connection, event_type: EventType) -> int:

@@ -27,6 +27,8 @@ class Transaction:
     It cannot commit or roll back by itself: leaving the `with` block does. Afterwards it refuses to work.
     """
 
+    __slots__ = ("_database", "_guest", "_publish", "is_open", "outer")
+
     def __init__(self, guest: Guest, publish: Callable[..., str]) -> None:
         self._guest = guest
         self._publish = publish
@@ -36,9 +38,12 @@ class Transaction:
 
     def execute(self, sql: str, parameters: Parameters = ()) -> sqlite3.Cursor:
         """Run one statement; `parameters` is a sequence for `?` or a mapping for `:name`."""
-        self._check()
-        cursor = self._guest.connection.execute(sql, parameters)
-        self._guest.check()
+        if not self.is_open:
+            self._check()
+        guest = self._guest
+        cursor = guest.connection.execute(sql, parameters)
+        if not guest.is_whole():
+            guest.check()
         return cursor
 
     def executemany(self, sql: str, parameters: Iterable[Parameters]) -> sqlite3.Cursor:

@@ -12,9 +12,10 @@ from eventbus.store import append, deliveries, subscriptions
 from eventbus.store.names import NameBook
 from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.worker.inheriting import inherit, is_heir
-from eventbus.worker.lane import CLAIM, CRASHES, Lane
+from eventbus.worker.lane import CLAIM, Lane
 from eventbus.worker.matching import Matching
 from eventbus.worker.reordering import reorder
+from eventbus.worker.standing import CRASHES
 from eventbus.worker.work import Work
 
 

@@ -32,16 +32,18 @@ Attempts = Generator[Item, Outcome, None]
 Report = Callable[[Item, Outcome], None]
 
 
-def attempts(job: Job, report: Report, stopping: Callable[[], bool]) -> Attempts:
+def attempts(job: Job, report: Report, stopping: Callable[[], bool], ended: Outcome | None = None) -> Attempts:
     """Yield each event, or each bundle of them, that is to be tried, and report the outcome of all.
 
     A failure blocks its own order key for the rest of the job; in strict order, where it pauses the
     subscription, and where it opens its breaker, it stops the job. A success whose publishes the log may
     still refuse leaves the rest of its key for when it is recorded. A bundle that fails is tried again
-    event by event, which uses up no attempt.
+    event by event, which uses up no attempt. `ended`: how the first has ended already.
     """
     course = _Course(job, report, stopping)
     left = deque(job.items)
+    if ended is not None:
+        course.end(left.popleft(), ended)
     most = job.lane.work.batch
     while left:
         chunk = [left.popleft()]
@@ -77,16 +79,24 @@ class _Course:
             return
         if isinstance(outcome, Left):
             self._stopped = True
-        if isinstance(outcome, Handled) and not outcome.recorded and _may_be_refused(unit):
-            self._uncertain.update(item.key for item in free if item.key is not None)
-            self._stopped = self._stopped or self._job.lane.strict
-        for item in free:
-            self._came(item, outcome)
         if len(free) == 1:
             free[0].drafts = unit.drafts
-            self._report(free[0], outcome)
-        else:  # as one: what a list has published is for all of it
-            self._report(unit, outcome)
+            self.end(free[0], outcome)
+            return
+        self._came_together(unit, free, outcome)
+        self._report(unit, outcome)  # as one: what a list has published is for all of it
+
+    def end(self, item: Item, outcome: Outcome) -> None:
+        """This is how one has ended that was tried alone."""
+        self._came_together(item, [item], outcome)
+        self._report(item, outcome)
+
+    def _came_together(self, unit: Item, items: list[Item], outcome: Outcome) -> None:
+        if isinstance(outcome, Handled) and not outcome.recorded and _may_be_refused(unit):
+            self._uncertain.update(item.key for item in items if item.key is not None)
+            self._stopped = self._stopped or self._job.lane.strict
+        for item in items:
+            self._came(item, outcome)
 
     def _waits(self, item: Item) -> bool:
         """True for what is reported as not tried, because of what came before it."""
@@ -170,17 +180,22 @@ class Attempt:
             delivering.reset(self._delivering)
         if error is None:
             return True
-        error = tame(error)
-        seconds = self._clock.monotonic() - self._started
         if self._cancelled():
             self.outcome = Left()
-        elif isinstance(error, UnknownEvent) and error.type_name == self._item.envelope.type:
-            self.outcome = Unloaded()
-        elif isinstance(error, LogCorrupt) and error.position == self._item.position:
-            self.outcome = Failed(error, self._wall, seconds, final=True)  # trying again reads the same
         else:
-            self.outcome = Failed(error, self._wall, seconds)
+            seconds = self._clock.monotonic() - self._started
+            self.outcome = ending(self._item.envelope, error, self._wall, seconds)
         return True
+
+
+def ending(envelope: Envelope, error: BaseException, started_at: float, seconds: float) -> Outcome:
+    """What it means that a handler has raised this."""
+    error = tame(error)
+    if isinstance(error, UnknownEvent) and error.type_name == envelope.type:
+        return Unloaded()
+    if isinstance(error, LogCorrupt) and error.position == envelope.position:
+        return Failed(error, started_at, seconds, final=True)  # trying again reads the same
+    return Failed(error, started_at, seconds)
 
 
 def _may_be_refused(unit: Item) -> bool:

@@ -8,100 +8,34 @@ which any thread may set; a job's thread reads its cursor and claim.
 from __future__ import annotations
 
 import heapq
-import math
 from bisect import insort
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 import attrs
 
-from eventbus.delivery import Behind, Careful, Item, Outcome
-from eventbus.events import Envelope
+from eventbus.delivery import Behind, Careful, Item, Outcome, Stretch, each
+from eventbus.events import Envelope, Row
 from eventbus.store.deliveries import DeliveryRow
-from eventbus.store.subscriptions import SubscriptionRow
-from eventbus.threads import is_ctrl_c
-from eventbus.worker.job import Job
-from eventbus.worker.matching import Matching
-from eventbus.worker.work import Work
+from eventbus.worker.job import BATCH, Job
+from eventbus.worker.rows import Page
+from eventbus.worker.standing import Due, Standing
+from eventbus.worker.work import order_key
 
 WINDOW = 512  # events read ahead
-CLAIM = 512  # positions claimed beyond the cursor, so that a trickle of events needs no commit to claim each
-BATCH = 256  # events handed to a handler's thread at once
-CRASHES = 5  # attempts of a projection that may end with the process before it is taken for the reason
+CLAIM = 1024  # positions claimed beyond the cursor, so that a trickle of events needs no commit to claim each
+STRETCH = 1024  # events handed to a handler's thread at once, where it takes them in a row
 MOST_HELD = 10_000  # then the subscription pauses and says so
 
 
-@attrs.frozen
-class Due:
-    """When a parked delivery is to be tried, wall clock, what that cost it so far, and its order key."""
-
-    when: float
-    attempts: int
-    key: str | None
-    again: bool  # it was tried before
-
-
 @attrs.define(eq=False)
-class Lane:
-    """The state of one generation of one subscription."""
-
-    row: SubscriptionRow
-    work: Work
-    epoch: int
-    cursor: int
-    claim: int
-    careful: int  # positions up to here may have been running when the last owner died
-    matching: Matching
-    scanned: int = 0
-    passed: int = 0  # the last position that is parked, or was taken out of what is ready: not for the handler
-    held: int = 0
-    retries_first: int = BATCH  # so many are tried again before it goes on with what was never tried
-    paused: bool = False
-    lost: bool = False
-    jobs: list[Job] = attrs.field(factory=list[Job])
-    strays: list[Job] = attrs.field(factory=list[Job])  # detached ones, which still run
-    ready: deque[Item] = attrs.field(factory=deque[Item])
-    flight: dict[int, Item] = attrs.field(factory=dict[int, Item])  # with a handler, or with an outcome to record
-    trying: dict[int, Due] = attrs.field(factory=dict[int, Due])  # those of them that were parked
-    busy: Counter[str] = attrs.field(factory=Counter[str])  # order keys of what is in flight
-    blocked: Counter[str] = attrs.field(factory=Counter[str])
-    due: dict[int, Due] = attrs.field(factory=dict[int, Due])  # by position
-    unloaded: dict[int, DeliveryRow] = attrs.field(factory=dict[int, DeliveryRow])
-    apart: frozenset[int] = frozenset()  # positions beyond the cursor that were done, or have a row, when it was made
-    ahead: frozenset[int] = frozenset()  # positions beyond the cursor that are done
-    missed: set[str] = attrs.field(factory=set[str])  # types whose class was missing, said once
-    stops: list[int] = attrs.field(factory=list[int])  # strict order only: all that has a row, in order
-    stuck_at: int | None = None  # the first of them, once all before it is done: it stops the cursor
-    pending: list[tuple[Item, Outcome]] = attrs.field(
-        factory=list[tuple[Item, Outcome]]
-    )  # outcomes that are not recorded yet
-    _order: list[tuple[float, int]] = attrs.field(factory=list[tuple[float, int]])
-
-    def __attrs_post_init__(self) -> None:
-        self.scanned = max(self.scanned, self.cursor)
-
-    @property
-    def name(self) -> str:
-        """The subscription's name."""
-        return self.row.name
-
-    @property
-    def strict(self) -> bool:
-        """True where the whole log is one order, so that a failure stops the cursor."""
-        return self.work.key_of is None
-
-    @property
-    def most_attempts(self) -> float:
-        """How many attempts a delivery has, those included that ended with the process."""
-        retry = self.work.retry
-        if retry is None:
-            return CRASHES
-        return math.inf if retry.attempts is None else retry.attempts
+class Lane(Standing):
+    """One generation of one subscription, and what comes next in it."""
 
     # -- what the log brings -----------------------------------------------------------------------
-    def wants(self, head: int) -> bool:
-        """True if it should read on."""
-        if self.paused or self.lost or len(self.ready) + len(self.flight) >= WINDOW:
+    def wants(self, head: int, page: int = 0) -> bool:
+        """True if it should read on; what is taken in a row is read in pages of `page` while as much is handled."""
+        if self.paused or self.lost or len(self.ready) + len(self.flight) >= WINDOW or len(self.rows) > page // 2:
             return False
         return self.stuck_at is None and self.scanned < self._last_free(head)
 
@@ -120,6 +54,15 @@ class Lane:
         self.ready.extend(items)  # all or, after Ctrl-C in a function of the app's, none
         self.scanned = until
 
+    def offer_rows(self, page: Page) -> None:
+        """The same with rows of a page, where the lane takes them as they are."""
+        rows, until = page.meant(self.matching), self._last_free(page.until)
+        if rows and (self.apart or rows[-1][0] > until):
+            rows = [row for row in rows if row[0] not in self.apart and row[0] <= until]
+        if rows:
+            self.rows.extend(rows, page.names)
+        self.scanned = until
+
     def item(self, envelope: Envelope) -> Item:
         """An event with its order key; where the app's own function fails, the delivery fails."""
         item = Item(envelope, envelope.position, None, subscription=self.name)
@@ -128,17 +71,21 @@ class Lane:
 
     def reach(self) -> None:
         """Stand at the next stop, if all before it is done."""
-        if not self.stops or self.stuck_at is not None or self._next_ready() or self.flight or self.pending:
+        if not self.stops or self.stuck_at is not None or self._next_ready() or self.is_under_way() or self.pending:
             return
         if self.scanned >= self.stops[0] - 1:
             self.stuck_at = self.stops[0]
             self.scanned = max(self.scanned, self.stuck_at)
 
+    def _first_ready(self) -> int | None:
+        """The position of the next event that was never tried."""
+        return self.ready[0].position if self.ready else self.rows.first if self.rows else None
+
     def _next_ready(self) -> int | None:
         """The position of the next event that was never tried; in strict order none from a stop on."""
-        if not self.ready or self.stuck_at is not None:
+        position = self._first_ready()
+        if position is None or self.stuck_at is not None:
             return None
-        position = self.ready[0].position
         return None if self.stops and position >= self.stops[0] else position
 
     # -- what comes next ---------------------------------------------------------------------------
@@ -154,7 +101,8 @@ class Lane:
 
     def has_fresh(self) -> bool:
         """True if something that was never tried is there and claimed."""
-        return bool(self.ready) and self.ready[0].position <= self._last_to_begin()
+        position = self._first_ready()
+        return position is not None and position <= self._last_to_begin()
 
     def _last_to_begin(self) -> int:
         """The last position of which something may be begun that was never tried."""
@@ -166,7 +114,7 @@ class Lane:
         if first_due is None or first_due > now:
             return None
         position = self._order[0][1] if self.stuck_at is None else self.stuck_at
-        return None if position <= self.careful and (self.flight or self.trying) else position
+        return None if position <= self.careful and (self.is_under_way() or self.trying) else position
 
     def take(self, position: int) -> bool:
         """A parked delivery is to be tried now; True if nothing else may run meanwhile."""
@@ -182,7 +130,18 @@ class Lane:
         """These are with the handler now."""
         self.jobs.append(job)
         for item in job.items:
-            self._depart(item)
+            self.hold(item)
+
+    def fresh_rows(self) -> Sequence[Row]:
+        """The next events that were never tried, in a row, for one job; none where one of them has to be looked at."""
+        if self.ready or not self.rows or self.pending or self.rows.first <= self.careful:
+            return ()
+        return self.rows.take(STRETCH, self._last_to_begin(), self.blocked)
+
+    def _unfold(self) -> None:
+        """Make items of the rows that are to be looked at: the next one, and all like it that follow."""
+        while self.rows and (not self.ready or self.rows.is_next(self.careful, self.blocked)):
+            self.ready.append(self.item(self.rows.pop()))
 
     def fresh(self, most: int | None = None) -> list[Item] | None:
         """The next events that were never tried, for one job; what may not run now is parked instead.
@@ -193,6 +152,8 @@ class Lane:
         # what it settles lies below the cursor.
         in_turn = self.work.concurrency == 1
         most = most or max(self.work.batch or 1, BATCH if in_turn else 1)
+        if self.has_fresh():
+            self._unfold()
         batch: list[Item] = []
         stays: list[Item] = []
         waiting: set[str] = set()
@@ -218,14 +179,30 @@ class Lane:
                 break
         self.ready.extendleft(reversed(stays))
         for item, _ in self.pending:
-            self._depart(item)
+            self.hold(item)
         return batch or None
 
-    def _depart(self, item: Item) -> None:
+    def hold(self, item: Item) -> None:
+        """It is with the handler, or its outcome is to be recorded: the cursor stays before it."""
         if item.position not in self.flight:
             self.flight[item.position] = item
             if item.key is not None:
                 self.busy[item.key] += 1
+
+    def hear(self, results: Iterable[tuple[Item, Outcome]]) -> None:
+        """Outcomes came back."""
+        for unit, outcome in results:
+            for item in each(unit):
+                self.hold(item)
+            self.pending.append((unit, outcome))
+
+    def _out(self) -> int:
+        """How many rows have not come back from the handler."""
+        return sum([len(job.rows) - job.back for job in self.jobs])
+
+    def is_under_way(self) -> bool:
+        """True while something is with the handler, or has an outcome to record."""
+        return bool(self.flight) or self._out() > 0
 
     def _land(self, position: int) -> None:
         item = self.flight.pop(position, None)
@@ -245,7 +222,7 @@ class Lane:
     def wants_claim(self) -> bool:
         """True if the next event lies beyond what is claimed, and it could be run now."""
         position = self._next_ready()
-        if position is None or self.flight or self.paused or self.lost:
+        if position is None or self.is_under_way() or self.paused or self.lost:
             return False
         return position > self.claim
 
@@ -268,8 +245,9 @@ class Lane:
         """
         done = set(settled)
         undone = [position for position, item in self.flight.items() if not (item.parked or position in done)]
-        if self.ready:
-            undone.append(self.ready[0].position)
+        undone.extend([job.rows[job.back][0] for job in self.jobs if job.back < len(job.rows)])
+        if (following := self._first_ready()) is not None:
+            undone.append(following)
         undone.extend([position for position in self.stops if position not in done][:1])
         if stuck is not None:
             undone.append(stuck)
@@ -339,26 +317,21 @@ class Lane:
         self._land(item.position)
         if held:
             return
-        if not item.parked:
+        if isinstance(item, Stretch) and (not self.ready or self.ready[-1].position < item.position):
+            self.rows.put_back(item.rows)
+        elif isinstance(item, Stretch):
+            self.ready = deque(sorted([*self.ready, *map(self.item, item.envelopes())], key=lambda each: each.position))
+        elif not item.parked:
             insort(self.ready, item, key=lambda each: each.position)
         elif item.position in self.trying:
             self.untake(item.position)
         else:  # it was parked while it ran
             self.make_due(item.position, 0.0, item.attempt - 1, item.key, again=True)
 
-    @property
-    def waits(self) -> int:
-        """How many deliveries wait for another one, or for their class."""
-        return self.held + len(self.unloaded)
-
-    def runs(self) -> bool:
-        """True while one of its handlers runs, or has come back unheard."""
-        return bool(self.jobs) or any(not (self.lost and job.finished) for job in self.strays)
-
     # -- how far it is -----------------------------------------------------------------------------
     def behind_scan(self) -> bool:
         """True if only events that are not meant for it lie between the cursor and what was read."""
-        if self.ready or self.pending or self.flight or self.stuck_at is not None:
+        if self.ready or self.rows or self.pending or self.is_under_way() or self.stuck_at is not None:
             return False
         return self.cursor < self._last_free(self.scanned) and not self.lost
 
@@ -368,7 +341,7 @@ class Lane:
 
     def caught_up(self, head: int) -> bool:
         """True if all up to `head` is handled: nothing is running, to come, parked or kept from running."""
-        if self.paused or self.lost or self.jobs or self.strays or self.pending or self.ready:
+        if self.paused or self.lost or self.jobs or self.strays or self.pending or self.ready or self.rows:
             return False
         return not (self.stops or self.due or self.unloaded or self.blocked) and self.scanned >= head
 
@@ -381,16 +354,4 @@ class Lane:
         first_due = self.next_due()
         if first_due is not None and first_due <= now:
             return False
-        return self.stuck_at is not None or (not self.ready and self.scanned >= head)
-
-
-def order_key(work: Work, envelope: Envelope) -> tuple[str | None, BaseException | None]:
-    """The order key of an event, or what kept the app's own function from telling it."""
-    if work.key_of is None:
-        return None, None
-    try:
-        return work.key_of(envelope), None
-    except BaseException as error:
-        if is_ctrl_c(error):
-            raise
-        return None, error
+        return self.stuck_at is not None or (not (self.ready or self.rows) and self.scanned >= head)

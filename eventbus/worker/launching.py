@@ -15,9 +15,10 @@ from eventbus.store import deliveries, reading
 from eventbus.store.storage import Storage
 from eventbus.worker.circuits import Circuits
 from eventbus.worker.job import Job
-from eventbus.worker.lane import BATCH, Lane
+from eventbus.worker.lane import Lane
 from eventbus.worker.passing import is_passed, pass_over
 from eventbus.worker.runners import Runners
+from eventbus.worker.standing import RETRIES_FIRST
 
 UNKNOWN = -1  # changes of a subscription: other than what its row says, so that it is looked at
 
@@ -66,7 +67,7 @@ class Launcher:
         admits = self._circuits.admits(lane, now)
         if admits != "probe":
             return admits
-        if not lane.idle() or lane.flight or not (lane.has_fresh() or lane.parked(now) is not None):
+        if not lane.idle() or lane.is_under_way() or not (lane.has_fresh() or lane.parked(now) is not None):
             return "none"
         return "probe" if self._circuits.take_probe(lane) else "none"
 
@@ -77,13 +78,16 @@ class Launcher:
             # What fails again and again must not keep out all others, but going on too soon piles up held ones.
             lane.retries_first -= 1
             if lane.retries_first < 0:
-                lane.retries_first = BATCH
+                lane.retries_first = RETRIES_FIRST
                 if lane.has_fresh():
                     return None
         return position
 
     def _fresh(self, lane: Lane, admits: Admits, *, here: bool) -> bool:
         passed = pass_over(lane, self._storage.names)
+        if admits == "all" and (rows := lane.fresh_rows()):
+            self._start([Job.of(lane, rows, self._storage.names)], here=here)
+            return True
         if items := lane.fresh(1 if admits == "probe" else None):
             self._start([Job(lane, items)], here=here)
         return passed or bool(items) or bool(lane.pending)

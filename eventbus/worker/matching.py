@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from eventbus.events import TypeName
 from eventbus.store.subscriptions import Match, concerning, is_other_version
@@ -49,6 +49,10 @@ class Matching:
         """True if it was delivered before the cursor was moved back for others."""
         after, until = self._seen.get(type_id, (0, 0))
         return after < position <= until
+
+    def means_all(self, types: Iterable[int], first: int) -> bool:
+        """True if all events of these types from the position `first` on are to be delivered."""
+        return not self._seen and all(self.since[type_id] < first for type_id in types)
 
     def means(self, type_id: int, position: int) -> bool:
         """True if an event of this type at this position is to be delivered."""

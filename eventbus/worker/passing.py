@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 
-from eventbus.delivery import Item
 from eventbus.errors import EventDefinitionError
 from eventbus.events import TypeName
 from eventbus.store.names import NameBook
@@ -32,15 +31,18 @@ def pass_over(lane: Lane, names: NameBook) -> bool:
     """Take what is not for its handler out of what is ready; True if there was any."""
     if not lane.matching.has_others or lane.stuck_at is not None:
         return False
-    passed: dict[int, bool] = {}
-    stays: deque[Item] = deque()
-    for item in lane.ready:
-        type_id = item.envelope.type_id
-        if type_id not in passed:
-            passed[type_id] = is_passed(lane.matching, names, names.type_named(type_id))
-        if not passed[type_id]:
-            stays.append(item)
-    if len(stays) == len(lane.ready):
+    found: dict[int, bool] = {}
+
+    def passed(type_id: int) -> bool:
+        if type_id not in found:
+            found[type_id] = is_passed(lane.matching, names, names.type_named(type_id))
+        return found[type_id]
+
+    before = len(lane.ready) + len(lane.rows)
+    last = lane.rows.last if lane.rows else lane.ready[-1].position if lane.ready else 0
+    lane.rows.keep(lambda row: not passed(row[2]))
+    lane.ready = deque(item for item in lane.ready if not passed(item.envelope.type_id))
+    if len(lane.ready) + len(lane.rows) == before:
         return False
-    lane.passed, lane.ready = lane.ready[-1].position, stays
+    lane.passed = last
     return True

@@ -301,7 +301,7 @@ class Pump:
         told: list[str] = []
         for lane in list(self._rounds.lanes.values()):
             jobs = [*lane.jobs, *lane.strays]
-            positions = [str(job.trying.position) for job in jobs if job.trying is not None]
+            positions = [str(position) for job in jobs if (position := job.position) is not None]
             if lane.runs():
                 told.append(f"{lane.name!r}" + (f" (position {', '.join(positions)})" if positions else ""))
         return told

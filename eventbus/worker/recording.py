@@ -18,6 +18,7 @@ from eventbus.delivery import (
     NotMeant,
     Outcome,
     Overdue,
+    Stretch,
     Unloaded,
     each,
 )
@@ -52,6 +53,11 @@ class Effect:
     discarded: Handled | None = None  # it failed, and is done with all the same
     pauses: str | None = None  # why the subscription stops
     held: bool = False  # it did not run, and is behind another one
+
+    def each(self) -> list[Effect]:
+        """One for each delivery."""
+        item = self.item
+        return [attrs.evolve(self, item=one) for one in item.items()] if isinstance(item, Stretch) else [self]
 
     @property
     def new(self) -> bool:

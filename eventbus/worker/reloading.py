@@ -37,5 +37,6 @@ def reload(connection: sqlite3.Connection, lane: Lane, now: float) -> bool:
         lane.due[position] = attrs.evolve(due, attempts=min(due.attempts, used[position]))
     for position, due in lane.trying.items():  # taken when it was due: so it is if it comes back untried, by any clock
         lane.trying[position] = attrs.evolve(due, when=min(due.when, now))
+    lane.rows.keep(lambda row: row[0] > lane.cursor and row[0] not in lane.apart)
     lane.ready = deque(item for item in lane.ready if item.position > lane.cursor and item.position not in lane.apart)
     return True

@@ -16,8 +16,7 @@ from eventbus.store import deliveries, reading, subscriptions
 from eventbus.store.deliveries import DeliveryRow
 from eventbus.store.names import NameBook
 from eventbus.store.subscriptions import SubscriptionRow
-from eventbus.worker.lane import order_key
-from eventbus.worker.work import Work
+from eventbus.worker.work import Work, order_key
 
 IN_LINE = "log"  # the key of all that is parked, where the whole log is one order and more than one delivery waits
 

@@ -12,12 +12,10 @@ from collections.abc import Callable, Iterable
 
 from eventbus.breaker import Circuit
 from eventbus.clock import Clock, iso
-from eventbus.delivery import Left, each
+from eventbus.delivery import each
 from eventbus.errors import EventBusError, LeaseLost, LogError
-from eventbus.events import Envelope
 from eventbus.store import deliveries, reading, subscriptions
 from eventbus.store.append import Appended
-from eventbus.store.reading import Selection
 from eventbus.store.storage import Storage
 from eventbus.store.trouble import is_of_the_log
 from eventbus.worker.circuits import Circuits
@@ -28,12 +26,13 @@ from eventbus.worker.lane import CLAIM, MOST_HELD, Lane
 from eventbus.worker.launching import Launcher
 from eventbus.worker.overdue import OverdueWatch, collect_strays
 from eventbus.worker.passing import is_loaded
+from eventbus.worker.readahead import ReadAhead
 from eventbus.worker.recording import Effect, Recorder, needs_writing
 from eventbus.worker.runners import Runners
 from eventbus.worker.telling import tell
 
 REST_SECONDS = 1.0  # before a pause that could not be written is tried again
-LAZY = 1000  # positions a cursor may stay behind over events that are not meant for it, while there is other work
+LAZY = 10_000  # positions a cursor may stay behind over events that are not meant for it, while there is other work
 
 _log = logging.getLogger("eventbus.worker")
 
@@ -63,6 +62,7 @@ class Rounds:
         self.circuits = Circuits(storage, clock, emit)
         self._launcher = Launcher(storage, clock, runners, self.circuits)
         self._overdue = OverdueWatch(clock, emit)
+        self._ahead = ReadAhead(storage, self.heeding)
         self.head = 0
         self.handled = 0
         self._doubtful: list[tuple[_OfLane, int]] = []  # what was written, and how many outcomes that was
@@ -98,17 +98,16 @@ class Rounds:
             if lane.lost:  # it is done again, or recorded, where the lane is next
                 lane.strays.extend([job] if finished else [])
             else:
-                lane.pending.extend(job.results.popleft() for _ in range(len(job.results)))
+                lane.hear(job.come_back())
             if not finished:
                 continue
             lane.jobs.remove(job)
             if not lane.lost:
-                # Where Ctrl-C ended it: what was counted is uncounted.
-                left = [item for item in job.items if item.position not in job.reported]
-                lane.pending.extend((item, Left()) for item in left)
+                lane.hear(job.left())  # where Ctrl-C ended it: what was counted is uncounted
                 if job.trouble is not None:
                     self._troubled(lane, job.trouble)
-        collect_strays(lane)
+        if lane.strays:
+            collect_strays(lane)
 
     def _commit(self, lanes: list[Lane]) -> None:
         """Write the outcomes of these lanes; one that was taken over by another process drops out."""
@@ -193,8 +192,9 @@ class Rounds:
         stuck = next((effect.item.position for effect in effects if lane.strict and effect.row), None)
         cursor = lane.cursor_after((effect.item.position for effect in moved), stuck=stuck)
         claim = max(lane.claim, cursor + CLAIM)
-        done = [effect.item.position for effect in moved if effect.row is None]
-        ahead = frozenset(position for position in (*lane.ahead, *done) if position > cursor)
+        done = [effect.item for effect in moved if effect.row is None and effect.item.last > cursor]
+        beyond = (position for item in done for position in item.positions())
+        ahead = frozenset(position for position in (*lane.ahead, *beyond) if position > cursor)
         subscriptions.advance(
             connection,
             lane.row.id,
@@ -202,7 +202,7 @@ class Rounds:
             lane.epoch,
             cursor=cursor,
             claim=claim,
-            handled=sum(effect.counts for effect in effects),
+            handled=sum(effect.item.count for effect in effects if effect.counts),
             discarded=sum(effect.discarded is not None for effect in effects),
             ahead=ahead if ahead != lane.ahead else None,
             now=now,
@@ -214,10 +214,10 @@ class Rounds:
         now = self._clock.time()
         for effect in effects:
             effect.apply(lane, now)
-            self.handled += effect.succeeded
+            self.handled += effect.item.count if effect.succeeded else 0
             if effect.already_recorded and (lane.strict or not effect.item.parked):
-                lane.cursor = max(lane.cursor, effect.item.position)
-                lane.claim = max(lane.claim, effect.item.position + CLAIM)
+                lane.cursor = max(lane.cursor, effect.item.last)
+                lane.claim = max(lane.claim, effect.item.last + CLAIM)
             elif effect.already_recorded and effect.item.position > lane.cursor:
                 lane.ahead |= {effect.item.position}
             if effect.row is not None and effect.row.state == "waiting":
@@ -266,31 +266,7 @@ class Rounds:
         with self._storage.reading() as connection:
             # The head first: a type's row is committed with or before its first event, so that types read
             # afterwards cover every event up to here.
-            self.look(connection)
-            groups: dict[int, list[Lane]] = {}
-            for lane in self.lanes.values():
-                if lane.wants(self.head):
-                    groups.setdefault(lane.scanned, []).append(lane)
-            if not groups:
-                if not self.lanes:
-                    self.heeding.desert()
-                return False
-            self._storage.names.refresh(connection)
-            types = self._storage.names.types()
-            self.heeding.learn(self.lanes.values(), types)
-            for after, lanes in groups.items():
-                wanted: set[int] = set()
-                for lane in lanes:
-                    lane.matching.resolve(types)
-                    wanted.update(lane.matching.since)
-                selection = Selection(after=after, until=self.head, type_ids=tuple(wanted))
-                rows = reading.page(connection, selection)
-                until = self.head if len(rows) < reading.PAGE else rows[-1][0]
-                envelopes = [Envelope(row, self._storage.names) for row in rows]
-                for lane in lanes:
-                    mine = (e for row, e in zip(rows, envelopes, strict=True) if lane.matching.means(row[2], row[0]))
-                    lane.offer(mine, until)
-        return True
+            return self._ahead.read(connection, self.lanes.values(), self.look(connection))
 
     def look_again(self) -> None:
         """There are deliveries now that wait for a class, which may be loaded already."""
@@ -342,7 +318,7 @@ class Rounds:
     def quiet(self, head: int, now: float) -> bool:
         """True if nothing is due now; behind an open breaker nothing is."""
         return all(
-            lane.quiet(head, now) or (not lane.flight and self.circuits.admits(lane, now) == "none")
+            lane.quiet(head, now) or (not lane.is_under_way() and self.circuits.admits(lane, now) == "none")
             for lane in self.lanes.values()
         )
 

@@ -19,9 +19,8 @@ from eventbus.worker.attempts import Attempts, attempts, refuse_coroutine, run_h
 from eventbus.worker.job import Job
 from eventbus.worker.loop import BusLoop, LoopEnded
 from eventbus.worker.shelves import LogShelf
+from eventbus.worker.straight import REPORT_SECONDS, Straight
 from eventbus.worker.transactional import TransactionalRunner
-
-REPORT_SECONDS = 0.002  # within a batch, results wait at most this long before the pump is told
 
 _log = logging.getLogger("eventbus.worker")
 
@@ -46,6 +45,9 @@ class Runners:
         self._pool = Pool("eventbus-handler")
         self._rung = 0.0
         self.stopping = False
+        self._straight = Straight(
+            storage.names, clock, contexts=self._contexts, wait=loop.call, end=self, tell=self._tell
+        )
         self._transactional = TransactionalRunner(
             storage, clock, draft=draft, announce=announce, report=self._report, stopping=self.is_stopping
         )
@@ -80,7 +82,7 @@ class Runners:
             if job.lane.work.kind == "transactional":
                 self._transactional.run(job)
             else:
-                run_here(self._attempts(job), self._calling(job), self._contexts(job), self._clock)
+                self._go(job)
         except BaseException as error:
             if is_ctrl_c(error):
                 raise
@@ -88,6 +90,11 @@ class Runners:
             job.trouble = EventBusError(f"Its batch could not be run: {error!r}.")
         finally:
             self._finish(job)
+
+    def _go(self, job: Job) -> None:
+        ended = self._straight.run(job) if job.rows else None
+        if job.items:
+            run_here(self._attempts(job, ended), self._calling(job), self._contexts(job), self._clock)
 
     async def _on_loop(self, job: Job) -> None:
         if await run_on_loop(job, self._attempts(job), self._contexts(job), self._clock):
@@ -103,8 +110,8 @@ class Runners:
                 self._report(job, item, Left())
         self._finish(job)
 
-    def _attempts(self, job: Job) -> Attempts:
-        return attempts(job, lambda item, outcome: self._report(job, item, outcome), self.is_stopping)
+    def _attempts(self, job: Job, ended: Outcome | None = None) -> Attempts:
+        return attempts(job, lambda item, outcome: self._report(job, item, outcome), self.is_stopping, ended)
 
     def _calling(self, job: Job) -> Callable[[Any, Context], Any]:
         """Calls a plain handler to its end: it may return a coroutine, as `lambda e: save(e)` does."""
@@ -141,7 +148,7 @@ class Runners:
                 attempt=item.attempt,
                 publish=publish,
                 stopping=self.is_stopping,
-                steps=Steps(LogShelf(self._storage, job, item)) if bundle is None else None,
+                steps=(lambda: Steps(LogShelf(self._storage, job, item))) if bundle is None else None,
                 envelopes=None if bundle is None else [each.envelope for each in bundle],
             )
 
@@ -152,8 +159,12 @@ class Runners:
         job.reported.update(one.position for one in each(item))
         now = self._clock.monotonic()
         if now - self._rung > REPORT_SECONDS:
-            self._rung = now
-            self._bell.ring()
+            self._tell(now)
+
+    def _tell(self, now: float) -> None:
+        """There are results, as of now on the monotonic clock."""
+        self._rung = now
+        self._bell.ring()
 
     def _finish(self, job: Job) -> None:
         job.finished = True

@@ -18,7 +18,7 @@ from eventbus.retry import Retry
 from eventbus.store import append, subscriptions
 from eventbus.store.subscriptions import Match, NewSubscription, SubscriptionRow, is_other_version
 from eventbus.worker.delivering import delivering
-from eventbus.worker.work import Kind
+from eventbus.worker.work import Handler, Kind, Wants
 
 LONGEST_KEY = 1000  # characters of an order key
 
@@ -43,6 +43,7 @@ class SubscriptionWork:
         self.is_own = declaration.is_own
         self.key_of: Callable[[Envelope], str | None] | None = _key_of(declaration)
         self.order_by = _order_text(declaration)
+        self.in_a_row = _is_in_a_row(declaration)
         self._callee = callee
         self._meant: dict[type, bool] = {}
 
@@ -58,8 +59,15 @@ class SubscriptionWork:
             return self._callee(event, context)
         return _nothing() if self.kind == "async" else None
 
+    def handler_of(self, cls: type) -> Handler:
+        """The declared function itself; none for a version that it does not name."""
+        wants: Wants = "context" if self._callee.wants_context else "nothing"
+        return Handler(self._callee.function if self._means(cls) else None, wants)
+
     def _is_meant(self, event: object) -> bool:
-        cls = type(event)
+        return self._means(type(event))
+
+    def _means(self, cls: type) -> bool:
         meant = self._meant.get(cls)
         if meant is None:
             meant = self._meant[cls] = not is_other_version(self._matches(), event_type(cls))
@@ -184,6 +192,12 @@ def _key_of(declaration: SubscriptionDeclaration) -> Callable[[Envelope], str | 
     if order_by is None:
         return _alone
     return _checked(declaration.name, order_by)
+
+
+def _is_in_a_row(declaration: SubscriptionDeclaration) -> bool:
+    if declaration.callee.is_async or declaration.via is not None or callable(declaration.order_by):
+        return False
+    return declaration.concurrency == 1 and declaration.batch is None and declaration.timeout is None
 
 
 def _stream(envelope: Envelope) -> str | None:

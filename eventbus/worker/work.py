@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
+import attrs
+
 from eventbus.breaker import Breaker
 from eventbus.events import Envelope
 from eventbus.handlers import Context
 from eventbus.placement import Via
 from eventbus.retry import Retry
+from eventbus.threads import is_ctrl_c
 
 Kind = Literal["plain", "async", "transactional"]
+Wants = Literal["nothing", "context", "transaction"]
+
+
+@attrs.frozen(eq=False)
+class Handler:
+    """The function for events of one class, None where they are not for it, and what it takes beside the event."""
+
+    function: Callable[..., Any] | None
+    wants: Wants
 
 
 class Work(Protocol):
@@ -73,6 +85,27 @@ class Work(Protocol):
         ...
 
     @property
+    def in_a_row(self) -> bool:
+        """Whether it takes events from their rows, one after the other on one thread: no key is the app's to tell."""
+        ...
+
+    def handler_of(self, cls: type) -> Handler:
+        """What `call` runs for the events of one class, to be called many times in a row."""
+        ...
+
+    @property
     def call(self) -> Callable[[Any, Context], Any]:
         """Run the handler, for one event or a list of them; returns an awaitable when `kind` is "async"."""
         ...
+
+
+def order_key(work: Work, envelope: Envelope) -> tuple[str | None, BaseException | None]:
+    """The order key of an event, or what kept the app's own function from telling it."""
+    if work.key_of is None:
+        return None, None
+    try:
+        return work.key_of(envelope), None
+    except BaseException as error:
+        if is_ctrl_c(error):
+            raise
+        return None, error

@@ -59,9 +59,7 @@ class JsonCodec:
 
     def decode(self, payload: str | bytes) -> Any:
         """The value of a stored payload; InvalidEvent if it does not fit the class."""
-        read = self._read
-        if read is None:
-            read = self._read = native_reader(self._shape) or self._load_text
+        read = self._read or self.reader()
         try:
             return read(payload)
         except Refused as refusal:
@@ -73,6 +71,12 @@ class JsonCodec:
             raise self._unreadable("", f"the payload is not JSON: {error}") from error
         except Exception as error:  # hooks, hashes and _missing_ are the user's and may raise anything
             raise self._unreadable("", f"cannot be read: {class_name(error)}: {error}") from error
+
+    def reader(self) -> Read:
+        """What `decode` reads with; it raises whatever it meets, and `decode` says what that means."""
+        if self._read is None:
+            self._read = native_reader(self._shape) or self._load_text
+        return self._read
 
     def _load_text(self, payload: str | bytes) -> Any:
         return self._load(_decode(payload))

@@ -1,0 +1,86 @@
+"""Reading the log ahead for lanes: one page for all that stand at the same place."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Sequence
+
+from eventbus.events import Envelope, Row
+from eventbus.store import reading
+from eventbus.store.reading import PAGE, Selection
+from eventbus.store.storage import Storage
+from eventbus.worker.heeding import Heeding
+from eventbus.worker.lane import Lane
+from eventbus.worker.rows import Page
+
+LARGE_PAGE = 1024  # rows; what is done once for each page costs nothing beside them
+LIGHT_BYTES = 4096  # of a payload, on average; a thousand of them are read at once
+
+_SAMPLE = 16  # one row in so many is weighed
+
+
+def page_size(rows: Sequence[Row], before: int) -> int:
+    """How many rows to read at once after these, of which at most `before` were asked for: many, if they are light."""
+    if len(rows) < before:
+        return PAGE
+    sample = rows[::_SAMPLE]
+    return LARGE_PAGE if sum([len(row[11] or "") for row in sample]) <= LIGHT_BYTES * len(sample) else PAGE
+
+
+class ReadAhead:
+    """Gives lanes what comes next in the log."""
+
+    def __init__(self, storage: Storage, heeding: Heeding) -> None:
+        self._storage, self._heeding = storage, heeding
+        self._size = PAGE
+
+    def read(self, connection: sqlite3.Connection, lanes: Collection[Lane], head: int) -> bool:
+        """Read a page for those that want one, up to the position `head`; True if anybody did."""
+        groups: dict[tuple[int, bool], list[Lane]] = {}
+        for lane in lanes:
+            if lane.wants(head, self._size):
+                groups.setdefault((lane.scanned, lane.work.in_a_row), []).append(lane)
+        if not groups:
+            if not lanes:
+                self._heeding.desert()
+            return False
+        self._storage.names.refresh(connection)
+        types = self._storage.names.types()
+        self._heeding.learn(lanes, types)
+        for (after, in_a_row), those in groups.items():
+            wanted: set[int] = set()
+            for lane in those:
+                lane.matching.resolve(types)
+                wanted.update(lane.matching.since)
+            selection = Selection(after=after, until=head, type_ids=tuple(wanted))
+            if in_a_row:
+                self._read_in_a_row(connection, selection, those, head)
+            else:
+                self._read_each(connection, selection, those, head)
+        return True
+
+    def _read_each(self, connection: sqlite3.Connection, selection: Selection, lanes: list[Lane], head: int) -> None:
+        """A page for those that look at each event by itself; they share its envelopes."""
+        names = self._storage.names
+        rows = reading.page(connection, selection)
+        page = self._page(rows, selection, lanes, head if len(rows) < PAGE else rows[-1][0])
+        envelopes = {row[0]: Envelope(row, names) for row in rows}
+        for lane in lanes:
+            lane.offer([envelopes[row[0]] for row in page.meant(lane.matching)], page.until)
+
+    def _read_in_a_row(
+        self, connection: sqlite3.Connection, selection: Selection, lanes: list[Lane], head: int
+    ) -> None:
+        """A page for those that take events in a row."""
+        size = self._size
+        rows = reading.page(connection, selection, size)
+        self._size = page_size(rows, size)
+        page = self._page(rows, selection, lanes, head if len(rows) < size else rows[-1][0])
+        for lane in lanes:
+            lane.offer_rows(page)
+
+    def _page(self, rows: list[Row], selection: Selection, lanes: list[Lane], until: int) -> Page:
+        """Rows for these lanes; for a single one, they are of its types and of no others."""
+        is_shared = len(lanes) > 1
+        types = frozenset([row[2] for row in rows]) if is_shared else frozenset(selection.type_ids or ())
+        return Page(rows, until, self._storage.names, types)
