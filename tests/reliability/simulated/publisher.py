@@ -21,6 +21,7 @@ T = TypeVar("T")
 _FATES = ((0, "well"),) * 20 + ((1, "well"),) * 3 + ((2, "well"), (9, "well"), (0, "drop"), (0, "death"))
 _STREAMS = ("a", "b", "c", None)
 MOST = 20  # events of one world
+MOST_TRIES = 1000  # in the end, where nothing fails from outside any more
 
 
 class Publisher:
@@ -57,8 +58,11 @@ class Publisher:
 
     def say_again(self, process: Process) -> None:
         """All that is open, until it is acknowledged."""
-        while self.open:
+        for _ in range(MOST_TRIES):
+            if not self.open:
+                return
             self._try(process, [self.open.pop()])
+        raise AssertionError(f"nothing fails any more, and these cannot be published: {self.open}")
 
     def check(self) -> None:
         """What was acknowledged is there, once and in order; nothing else is."""

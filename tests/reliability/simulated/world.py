@@ -27,6 +27,7 @@ from simulated.publisher import Publisher
 
 from eventbus import EventBus, clock, delivery
 from eventbus.store import breather, disk, opening, trouble
+from eventbus.store.outage import EVERY
 from eventbus.testing import FakeClock
 
 DEEPEST = 2
@@ -215,6 +216,7 @@ class World:
         self.calm, self.outage = True, False
         for process in self.processes:
             process.faults.clear()
+        self.time.pass_by(EVERY)  # where commits failed again and again, the next is tried after that
         self.publisher.say_again(self.somebody())
         self._resume()
         self._until_settled()
