@@ -74,8 +74,7 @@ class LogView:
             with storage.reading() as connection:
                 storage.names.refresh(connection)
                 rows = reading.page(connection, self._typed(selection, matches), wanted)
-            for row in rows:
-                yield Envelope(row, storage.names)
+            yield from storage.names.envelopes(rows)
             if len(rows) < wanted:
                 return
             selection = selection.beyond(rows[-1][0], rows[-1][4])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eventbus.events.definition import event
-from eventbus.events.envelope import Envelope, Names, Row, TypeName
+from eventbus.events.envelope import Envelope, Names, Readers, Row, TypeName
 from eventbus.events.event_type import EventType, Kind, event_type, is_event
 from eventbus.events.receipt import Receipt
 from eventbus.events.vocabulary import Vocabulary
@@ -13,6 +13,7 @@ __all__ = [
     "EventType",
     "Kind",
     "Names",
+    "Readers",
     "Receipt",
     "Row",
     "TypeName",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import attrs
 import msgspec
@@ -47,21 +48,27 @@ Row = tuple[
 _PLAIN = 12
 _UNREAD: Any = object()
 
+Readers: TypeAlias = Mapping[int, Callable[[Any], Any]]
+"""What reads the JSON payloads of a type, by its id; KeyError where there is no class for it. Whatever it raises says
+nothing: `Names.decode` does."""
+
 
 class Envelope:
     """An event with everything the log knows about it; read-only.
 
     Made for every row that is read, so it keeps the row and spells out only what is asked for. `event`, `payload`
-    and `metadata` raise LogCorrupt where the row is not what was stored: its checksums are compared then. The
-    `position` 0 says that the event was emitted and is not in the log.
+    and `metadata` raise LogCorrupt where the row is not what was stored: its checksums are compared then. Where they
+    were compared before, for a whole page, it is given `readers`. The `position` 0 says that the event was emitted
+    and is not in the log.
     """
 
-    __slots__ = ("_event", "_names", "_row")
+    __slots__ = ("_event", "_names", "_readers", "_row")
     _event: Any
 
-    def __init__(self, row: Row, names: Names) -> None:
+    def __init__(self, row: Row, names: Names, readers: Readers | None = None) -> None:
         self._row = row
         self._names = names
+        self._readers = readers
         self._event = _UNREAD
 
     @classmethod
@@ -141,19 +148,25 @@ class Envelope:
     def event(self) -> Any:
         """The event itself, decoded once. UnknownEvent if its class is not loaded, InvalidEvent if it does not fit."""
         event = self._event
+        if event is _UNREAD and self._readers is not None:
+            row = self._row
+            try:
+                event = self._event = self._readers[row[2]](row[11])
+            except Exception:  # said below, as for any other
+                event = _UNREAD
         if event is _UNREAD:
-            row, names = self._row, self._names
-            if len(row) > _PLAIN:
-                names.verify(row)
-            payload = row[11]
-            if payload is None:
-                raise EventBusError(f"The payload of event {self.id} was erased.")
-            event = self._event = names.decode(names.type_named(row[2]), row[10], payload)
+            event = self._event = self._decoded()
         return event
+
+    def _decoded(self) -> Any:
+        row, names = self._verified(), self._names
+        if row[11] is None:
+            raise EventBusError(f"The payload of event {self.id} was erased.")
+        return names.decode(names.type_named(row[2]), row[10], row[11])
 
     def _verified(self) -> Row:
         row: tuple[Any, ...] = self._row
-        if len(row) > _PLAIN:
+        if self._readers is None and len(row) > _PLAIN:
             self._names.verify(row)
             self._row = cast("Row", row[:_PLAIN])
         return self._row
@@ -161,10 +174,10 @@ class Envelope:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Envelope):
             return NotImplemented
-        return (self.position, self.id) == (other.position, other.id)
+        return self._row[:2] == other._row[:2]
 
     def __hash__(self) -> int:
-        return hash((self.position, self.id))
+        return hash(self._row[:2])
 
     def __repr__(self) -> str:
         where = f"position={self.position}" if self.position else "emitted"

@@ -7,11 +7,9 @@ everything else and that one, so that a row whose payload was erased can still b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from zlib import crc32
-
-_PLAIN = "\x1f".join(["None"] * 4)  # of a root without metadata, in JSON
 
 
 def payload_crc(payload: str | bytes) -> int:
@@ -24,7 +22,10 @@ def header_crc(row: Sequence[Any], type_name: str, version: int, source: str, pa
 
     The names that its integers stand for are in it, not the integers, so that it holds in another log as well.
     """
-    return _header(row[:11], spelled_type(type_name, version), spelled_source(source), payload_sum)
+    position, id_, _, stream, sequence, time, _, *more = row[:11]
+    type_, place = spelled_type(type_name, version), f"{stream}\x1f{sequence}"
+    rest = "\x1f".join(map(str, more))
+    return crc32(f"{position}\x1f{id_}{type_}{place}\x1f{time}{spelled_source(source)}{rest}\x1f{payload_sum}".encode())
 
 
 def spelled_type(name: str, version: int) -> str:
@@ -37,25 +38,41 @@ def spelled_source(name: str) -> str:
     return f"\x1f{name}\x1f"
 
 
-def is_whole(row: Sequence[Any], type_: str, source: str) -> bool:
-    """True if both checksums fit; for every event that is used. Its type and source are spelled once for all events.
+def whole_from(rows: Sequence[Any], start: int, types: Mapping[int, str], sources: Mapping[int, str]) -> int:
+    """The index of the first row from `start` on that is to be looked at by itself; that of the end if none is.
 
-    UnicodeEncodeError or TypeError for some of what is damaged.
+    All before it are whole and have a payload in JSON. It is asked for every event that is used, so for a page at
+    once: its types and sources are spelled before, and nothing is called for the many that are roots without a stream.
     """
-    payload, payload_sum = row[11], row[12]
-    if payload is not None and crc32(payload.encode() if type(payload) is str else payload) != payload_sum:
-        return False
-    header_sum: int = row[13]
-    return _header(row[:11], type_, source, payload_sum) == header_sum
-
-
-def _header(columns: Sequence[Any], type_: str, source: str, payload_sum: int) -> int:
-    position, id_, _, stream, sequence, time, _, correlation, causation, metadata, codec = columns
-    # Most of these are None, whose formatting is five times as slow as that of a text.
-    place = "None\x1fNone" if stream is None and sequence is None else f"{stream}\x1f{sequence}"
-    is_plain = correlation is causation is metadata is codec is None
-    more = _PLAIN if is_plain else f"{correlation}\x1f{causation}\x1f{metadata}\x1f{codec}"
-    return crc32(f"{position}\x1f{id_}{type_}{place}\x1f{time}{source}{more}\x1f{payload_sum}".encode())
+    index = start - 1
+    try:
+        for index, (
+            position, id_, type_id, stream, sequence, time, source_id, correlation, causation, metadata, codec,
+            payload, payload_sum, header_sum,
+        ) in enumerate(rows[start:] if start else rows, start):  # fmt: skip
+            if codec is not None or crc32(payload.encode()) != payload_sum:
+                return index
+            # Most of these are None, whose formatting is five times as slow as that of a text.
+            if correlation is causation is metadata is stream is sequence is None:
+                header = (
+                    f"{position}\x1f{id_}{types[type_id]}None\x1fNone\x1f{time}{sources[source_id]}"
+                    f"None\x1fNone\x1fNone\x1fNone\x1f{payload_sum}"
+                )
+            else:
+                rest = (
+                    "None\x1fNone\x1fNone"
+                    if correlation is causation is metadata is None
+                    else (f"{correlation}\x1f{causation}\x1f{metadata}")
+                )
+                header = (
+                    f"{position}\x1f{id_}{types[type_id]}{stream}\x1f{sequence}\x1f{time}{sources[source_id]}"
+                    f"{rest}\x1fNone\x1f{payload_sum}"
+                )
+            if crc32(header.encode()) != header_sum:
+                return index
+    except (KeyError, AttributeError, TypeError, UnicodeEncodeError):
+        return index  # a name that is not known yet, an erased payload, or damage: `damage` tells them apart
+    return len(rows)
 
 
 def damage(row: Sequence[Any], type_name: str, version: int, source: str) -> str | None:

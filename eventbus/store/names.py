@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from eventbus.errors import EventBusError, LogCorrupt, UnknownEvent
-from eventbus.events import EventType, Kind, TypeName, Vocabulary
-from eventbus.store.checksums import damage, is_whole, spelled_source, spelled_type
+from eventbus.events import Envelope, EventType, Kind, Readers, Row, TypeName, Vocabulary
+from eventbus.store.checksums import damage, spelled_source, spelled_type, whole_from
 
 _NEWEST = (
     "SELECT types_revision, (SELECT max(id) FROM eventbus_types), (SELECT max(id) FROM eventbus_sources)"
@@ -45,6 +45,7 @@ class NameBook:
         self._ids: dict[EventType, int] = {}  # classes whose row is as they say
         self._spelled_types: dict[int, str] = {}  # as checksums cover them
         self._spelled_sources: dict[int, str] = {}
+        self._readers = _Readers(self, self._types)
         self._new_types: dict[int, TypeName] = {}
         self._new_sources: dict[int, str] = {}
 
@@ -106,15 +107,33 @@ class NameBook:
         return known.decode(payload)
 
     def verify(self, row: Sequence[Any]) -> None:
-        try:
-            if is_whole(row, self._spelled_types[row[2]], self._spelled_sources[row[6]]):
-                return
-        except (KeyError, UnicodeEncodeError, TypeError):
-            pass  # a name that was not asked for yet, or damage: said below
         type_, source = self.type_named(row[2]), self.source_named(row[6])
         found = damage(row, type_.name, type_.version, source)
         if found is not None:
             raise LogCorrupt(self.path, f"the event at position {row[0]} is damaged: {found}.", position=row[0])
+
+    # -- many rows at once -------------------------------------------------------------------------
+    def whole_from(self, rows: Sequence[Row], start: int = 0) -> int:
+        """The index of the first row that is to be looked at by itself: it is damaged, or its payload is not JSON."""
+        return whole_from(rows, start, self._spelled_types, self._spelled_sources)
+
+    def envelopes(self, rows: Sequence[Row]) -> Iterator[Envelope]:
+        """Those of a page, whose checksums are compared now; what is damaged says so once its event is asked for."""
+        readers, start = self.readers(), 0
+        while start < len(rows):
+            end = self.whole_from(rows, start)
+            for row in rows[start:end] if end - start < len(rows) else rows:
+                yield Envelope(row, self, readers)
+            if end < len(rows):
+                yield Envelope(rows[end], self)
+            start = end + 1
+
+    def readers(self) -> Readers:
+        """What reads the payloads of a page of rows that are whole."""
+        readers = self._readers
+        if readers.vocabulary != self.vocabulary.version or readers.types is not self._types:
+            readers = self._readers = _Readers(self, self._types)
+        return readers
 
     def reader(self, type_id: int) -> tuple[type, Callable[[str | bytes], Any]] | None:
         """The class of a type, and what reads the payloads of its events; None where an envelope is to be asked.
@@ -188,6 +207,21 @@ class NameBook:
         self._sources[source_id] = name
         self._spelled_sources[source_id] = spelled_source(name)
         self._source_ids[name] = source_id
+
+
+class _Readers(dict[int, Callable[[Any], Any]]):
+    """By the id of a type, each looked up when it is first met; KeyError for what has no class, which may come."""
+
+    def __init__(self, names: NameBook, types: dict[int, TypeName]) -> None:
+        self._names = names
+        self.types, self.vocabulary = types, names.vocabulary.version  # as they were
+
+    def __missing__(self, type_id: int) -> Callable[[Any], Any]:
+        found = self._names.reader(type_id)
+        if found is None:
+            raise KeyError(type_id)
+        self[type_id] = found[1]
+        return found[1]
 
 
 def _type_name(name: str, version: int, kind: Kind, bases: str) -> TypeName:

@@ -135,6 +135,7 @@ class InARow:
     def __init__(self, desk: Desk, job: Job, under_way: Underway) -> None:
         self._desk, self._job, self._under_way = desk, job, under_way
         self._ways = Ways(desk.storage.names, job.lane.work)
+        self._whole = desk.storage.names.whole_from(job.rows)  # what is not is looked at by itself
         self._count = 0
 
     @property
@@ -163,16 +164,15 @@ class InARow:
     def _go(self, guest: Guest, publisher: Publisher) -> None:
         """As far as there is nothing to say, or no time left; what comes then is looked at by itself."""
         lane, under_way, ways, stopping = self._job.lane, self._under_way, self._ways, self._desk.stopping
-        monotonic, verify = self._desk.clock.monotonic, self._desk.storage.names.verify
+        monotonic = self._desk.clock.monotonic
         now = monotonic()
         until = now + BATCH_SECONDS
-        for row in self._job.rows[self._job.done :]:
+        for row in self._job.rows[self._job.done : self._whole]:
             way = ways[row[2]]
-            if way is None or row[10] is not None:
+            if way is None:
                 return
             try:
-                verify(row)
-                event = way[0](row[11] or "")
+                event = way[0](row[11])
             except Exception:  # its envelope says what that means
                 return
             under_way.current = publisher.envelope = current = Current(row, under_way, event)

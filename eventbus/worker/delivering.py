@@ -24,6 +24,7 @@ class Underway:
 
     def __init__(self, subscription: str, names: NameBook) -> None:
         self.subscription, self.names = subscription, names
+        self.readers = names.readers()
         self.current: Current | None = None
 
     @property
@@ -32,7 +33,7 @@ class Underway:
         return None if self.current is None else self.current.position
 
     def envelope(self, row: Row) -> Envelope:
-        """That of one of them."""
+        """That of one of them, to be looked at by itself."""
         return Envelope(row, self.names)
 
 
@@ -44,6 +45,7 @@ class Current(Envelope):
     def __init__(self, row: Row, under_way: Underway, event: object) -> None:
         self._row = row
         self._names = under_way.names
+        self._readers = under_way.readers  # its checksums were compared
         self._event = event
         self._under_way = under_way
 

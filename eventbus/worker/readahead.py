@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from eventbus.events import Envelope, Row
+from eventbus.events import Row
 from eventbus.store import reading
 from eventbus.store.reading import PAGE, Selection
 from eventbus.store.storage import Storage
@@ -54,33 +54,29 @@ class ReadAhead:
                 wanted.update(lane.matching.since)
             selection = Selection(after=after, until=head, type_ids=tuple(wanted))
             if in_a_row:
-                self._read_in_a_row(connection, selection, those, head)
+                self._read_rows(connection, selection, those, head)
             else:
                 self._read_each(connection, selection, those, head)
         return True
 
     def _read_each(self, connection: sqlite3.Connection, selection: Selection, lanes: list[Lane], head: int) -> None:
         """A page for those that look at each event by itself; they share its envelopes."""
-        names = self._storage.names
-        rows = reading.page(connection, selection)
-        page = self._page(rows, selection, lanes, head if len(rows) < PAGE else rows[-1][0])
-        envelopes = {row[0]: Envelope(row, names) for row in rows}
+        page = self._page(connection, selection, lanes, head, PAGE)
+        envelopes = {each.position: each for each in self._storage.names.envelopes(page.rows)}
         for lane in lanes:
             lane.offer([envelopes[row[0]] for row in page.meant(lane.matching)], page.until)
 
-    def _read_in_a_row(
-        self, connection: sqlite3.Connection, selection: Selection, lanes: list[Lane], head: int
-    ) -> None:
+    def _read_rows(self, connection: sqlite3.Connection, selection: Selection, lanes: list[Lane], head: int) -> None:
         """A page for those that take events in a row."""
-        size = self._size
-        rows = reading.page(connection, selection, size)
-        self._size = page_size(rows, size)
-        page = self._page(rows, selection, lanes, head if len(rows) < size else rows[-1][0])
+        page = self._page(connection, selection, lanes, head, self._size)
+        self._size = page_size(page.rows, self._size)
         for lane in lanes:
             lane.offer_rows(page)
 
-    def _page(self, rows: list[Row], selection: Selection, lanes: list[Lane], until: int) -> Page:
-        """Rows for these lanes; for a single one, they are of its types and of no others."""
-        is_shared = len(lanes) > 1
-        types = frozenset([row[2] for row in rows]) if is_shared else frozenset(selection.type_ids or ())
-        return Page(rows, until, self._storage.names, types)
+    def _page(
+        self, connection: sqlite3.Connection, selection: Selection, lanes: list[Lane], head: int, size: int
+    ) -> Page:
+        """For a single one, its rows are of its types and of no others."""
+        rows = reading.page(connection, selection, size)
+        types = frozenset([row[2] for row in rows]) if len(lanes) > 1 else frozenset(selection.type_ids or ())
+        return Page(rows, head if len(rows) < size else rows[-1][0], self._storage.names, types)
