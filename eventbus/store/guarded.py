@@ -61,7 +61,7 @@ class Guard:
         self.running = threading.RLock()
         self._pid, self._forks = os.getpid(), _forks
         self._mark = f" /* {os.urandom(8).hex()} */"
-        self._refused = self._sql = ""
+        self.refused = self.sql = ""
         self._cursors: list[weakref.ref[sqlite3.Cursor]] = []
         self.turn = 0  # grows with each transaction: a cursor is of one
 
@@ -70,15 +70,15 @@ class Guard:
         if self.is_ours:
             return sqlite3.SQLITE_OK
         action = Action(code, first or "", second or "", database)
-        reason = self.rules(action) or against_text(action, self._sql)
+        reason = self.rules(action) or against_text(action, self.sql)
         if reason is None:
             return sqlite3.SQLITE_OK
-        self._refused = reason
+        self.refused = reason
         return sqlite3.SQLITE_DENY
 
     def admit(self, connection: sqlite3.Connection, sql: str) -> str:
         """The statement as it may be run now. Raises EventBusError if its transaction is gone."""
-        self._refused, self._sql = "", sql
+        self.refused, self.sql = "", sql
         if self.is_ours:
             return sql + self._mark
         # The common case at once: a handler runs many statements.
@@ -114,8 +114,8 @@ class Guard:
         # CREATE TABLE, which SQLite runs as statements of its own, says it with another error code; so do functions.
         if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_AUTH and not str(error).startswith("not authorized"):
             return
-        if self._refused:
-            raise refusal(f"{sql.strip()[:60]!r}", self._refused) from error
+        if self.refused:
+            raise refusal(f"{sql.strip()[:60]!r}", self.refused) from error
         # Nobody has refused it: Ctrl-C came inside `authorize`, and sqlite3 makes a refusal of whatever that raises.
         if threading.current_thread() is threading.main_thread():
             raise KeyboardInterrupt from error
@@ -161,16 +161,16 @@ class GuardedConnection(sqlite3.Connection):
 
     def cursor(self, factory: Any = None) -> Any:
         """A guarded cursor; it is closed when the transaction ends."""
-        return self._cursor(factory)
+        if factory is not None and not (isinstance(factory, type) and issubclass(factory, GuardedCursor)):
+            raise refusal("cursor(factory)", "this connection makes guarded cursors")
+        return self._cursor(factory or GuardedCursor)
 
-    def _cursor(self, factory: Any = None) -> GuardedCursor:
+    def _cursor(self, kind: type[GuardedCursor]) -> GuardedCursor:
         guard = self.guard
         if guard.is_overdue:
             guard.refuse_overdue()
-        if factory is not None and not (isinstance(factory, type) and issubclass(factory, GuardedCursor)):
-            raise refusal("cursor(factory)", "this connection makes guarded cursors")
         try:
-            cursor: GuardedCursor = _cursor(self, factory or GuardedCursor)
+            cursor: GuardedCursor = _cursor(self, kind)
         except sqlite3.ProgrammingError as error:  # it was closed
             guard.explain("", error)
             raise
@@ -179,15 +179,15 @@ class GuardedConnection(sqlite3.Connection):
 
     def execute(self, sql: str, parameters: Any = (), /) -> GuardedCursor:
         """Run one statement. Raises EventBusError for what is refused; so do the next two."""
-        return self._cursor().run(_execute, sql, parameters)
+        return self._cursor(GuardedCursor).run(_execute, sql, parameters)
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> GuardedCursor:
         """Run one statement for each set of parameters."""
-        return self._cursor().run(_execute_many, sql, parameters)
+        return self._cursor(GuardedCursor).run(_execute_many, sql, parameters)
 
     def executescript(self, script: str, /) -> GuardedCursor:
         """Run several statements in the transaction, where sqlite3's own would commit first."""
-        return self._cursor().executescript(script)
+        return self._cursor(GuardedCursor).executescript(script)
 
     def commit(self) -> None:
         """Refused."""

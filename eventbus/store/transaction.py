@@ -40,10 +40,10 @@ class Transaction:
         """Run one statement; `parameters` is a sequence for `?` or a mapping for `:name`."""
         if not self.is_open:
             self._check()
-        guest = self._guest
-        cursor = guest.connection.execute(sql, parameters)
-        if not guest.is_whole():
-            guest.check()
+        connection = self._guest.connection
+        cursor = connection.execute(sql, parameters)
+        if not connection.in_transaction or connection.guard.is_overdue:  # the rest is looked at before a statement
+            self._guest.check()
         return cursor
 
     def executemany(self, sql: str, parameters: Iterable[Parameters]) -> sqlite3.Cursor:

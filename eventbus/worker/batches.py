@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -11,7 +11,7 @@ import attrs
 from eventbus.clock import Clock, iso
 from eventbus.delivery import Bundle, Failed, Handled, Item, Outcome, Unloaded
 from eventbus.errors import HandlerTimeout
-from eventbus.events import Envelope
+from eventbus.events import Envelope, Row
 from eventbus.handlers import Context, handling
 from eventbus.store.append import Appended
 from eventbus.store.guarded import TRANSACTION_SECONDS
@@ -24,7 +24,7 @@ from eventbus.worker.delivering import Current, Underway, delivering
 from eventbus.worker.job import Job
 from eventbus.worker.lane import Lane
 from eventbus.worker.recording import settle
-from eventbus.worker.straight import Ways
+from eventbus.worker.straight import Way, Ways
 
 BATCH_SECONDS = 0.05  # how long a batch may keep the log locked before it commits
 
@@ -137,6 +137,7 @@ class InARow:
         self._ways = Ways(desk.storage.names, job.lane.work)
         self._whole = desk.storage.names.whole_from(job.rows)  # what is not is looked at by itself
         self._count = 0
+        self._began = 0.0  # the event that is handled; monotonic
 
     @property
     def last(self) -> int:
@@ -149,10 +150,31 @@ class InARow:
 
     def handle(self, guest: Guest, appended: list[Appended]) -> int:
         self._count = 0
-        tokens = handling.set(None), delivering.set(None), open_transaction.set(None)
+        transaction = Transaction(guest, publisher := Publisher(self._desk, guest, self._job.lane, appended))
+        shared = self._job.lane.work.tables is not None  # by all events: a projection is told nothing of a single one
+        tokens = (
+            handling.set(None),
+            delivering.set(self._under_way if shared else None),
+            open_transaction.set(transaction if shared else None),
+        )
         try:
-            self._go(guest, Publisher(self._desk, guest, self._job.lane, appended))
+            for row, way, event in self._events():
+                self._under_way.current = publisher.envelope = current = Current(row, self._under_way, event)
+                publisher.item = None
+                handling.set(current)
+                try:
+                    if shared:
+                        result = way[1](event, transaction)
+                    else:
+                        result = self._call(way, current, event, Transaction(guest, publisher))
+                    if result is not None and inspect.iscoroutine(result):
+                        refuse_coroutine(self._job.lane.name, result, "it would keep the log locked")
+                    if not guest.is_whole():
+                        guest.check()
+                except BaseException as error:
+                    self._fail(guest, current, error)
         finally:
+            transaction.is_open = False
             handling.reset(tokens[0])
             delivering.reset(tokens[1])
             open_transaction.reset(tokens[2])
@@ -161,12 +183,12 @@ class InARow:
     def stored(self) -> None:
         self._job.done += self._count
 
-    def _go(self, guest: Guest, publisher: Publisher) -> None:
+    def _events(self) -> Iterator[tuple[Row, Way, Any]]:
         """As far as there is nothing to say, or no time left; what comes then is looked at by itself."""
-        lane, under_way, ways, stopping = self._job.lane, self._under_way, self._ways, self._desk.stopping
+        lane, ways, stopping = self._job.lane, self._ways, self._desk.stopping
         monotonic = self._desk.clock.monotonic
-        now = monotonic()
-        until = now + BATCH_SECONDS
+        self._began = monotonic()
+        until = self._began + BATCH_SECONDS
         for row in self._job.rows[self._job.done : self._whole]:
             way = ways[row[2]]
             if way is None:
@@ -175,33 +197,25 @@ class InARow:
                 event = way[0](row[11])
             except Exception:  # its envelope says what that means
                 return
-            under_way.current = publisher.envelope = current = Current(row, under_way, event)
-            publisher.item = None
-            transaction = Transaction(guest, publisher)
-            handling.set(current)
-            delivering.set(current)
-            open_transaction.set(transaction)
-            try:
-                if way[2] == "transaction":
-                    result = way[1](event, transaction)
-                elif way[2] == "context":
-                    result = way[1](event, Context(current, transaction.publish, transaction, stopping))
-                else:
-                    result = way[1](event)
-                if result is not None and inspect.iscoroutine(result):
-                    refuse_coroutine(lane.name, result, "it would keep the log locked")
-                if not guest.is_whole():
-                    guest.check()
-            except BaseException as error:
-                self._fail(guest, current, error, monotonic() - now)
-            finally:
-                transaction.is_open = False
-            self._count += 1
-            now = monotonic()
-            if now >= until or lane.paused or stopping():
+            yield row, way, event
+            self._count += 1  # whoever took it has come back for the next
+            self._began = monotonic()
+            if self._began >= until or lane.paused or stopping():
                 return
 
-    def _fail(self, guest: Guest, current: Current, error: BaseException, seconds: float) -> None:
+    def _call(self, way: Way, current: Current, event: Any, transaction: Transaction) -> object:
+        """Call a handler of the app's: what it is given is of this event, and over with it."""
+        delivering.set(current)
+        open_transaction.set(transaction)
+        try:
+            if way[2] == "nothing":
+                return way[1](event)
+            return way[1](event, Context(current, transaction.publish, transaction, self._desk.stopping))
+        finally:
+            transaction.is_open = False
+
+    def _fail(self, guest: Guest, current: Current, error: BaseException) -> None:
+        seconds = self._desk.clock.monotonic() - self._began
         outcome = ending(current, error, self._desk.clock.time() - seconds, seconds)
         _judge(self._job.lane, guest, current.position, outcome)
 

@@ -32,6 +32,11 @@ class Underway:
         """The position that is being handled."""
         return None if self.current is None else self.current.position
 
+    @property
+    def running(self) -> bool:
+        """True while one of them is handled."""
+        return self.current is not None
+
     def envelope(self, row: Row) -> Envelope:
         """That of one of them, to be looked at by itself."""
         return Envelope(row, self.names)

@@ -50,7 +50,7 @@ class Ways(dict[int, "Way | None"]):
         return way
 
 
-def _pass(event: object) -> None:
+def _pass(event: object, _: object = None) -> None:
     """For what is not meant for the handler."""
 
 
