@@ -17,7 +17,7 @@ from eventbus.retry import fixed
 from eventbus.store import reading
 from eventbus.technical import DeliveryHandled
 from eventbus.testing import FakeClock
-from eventbus.worker.readahead import LARGE_PAGE, LIGHT_BYTES, page_size
+from eventbus.store.reading import LARGE_PAGE, LIGHT_BYTES, page_size
 
 MANY = 3 * LARGE_PAGE  # several pages, and several jobs
 

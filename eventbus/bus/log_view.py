@@ -65,18 +65,19 @@ class LogView:
 
     def _pages(self, selection: Selection, matches: list[Match] | None, limit: int | None) -> Iterator[Envelope]:
         storage = self._engine().storage
-        left = limit
+        left, size = limit, PAGE
         if selection.until is None:  # the end is looked up once: reading a log that grows comes to an end
             with storage.reading() as connection:
                 selection = attrs.evolve(selection, until=reading.last_position(connection))
         while left is None or left > 0:
-            wanted = PAGE if left is None else min(PAGE, left)
+            wanted = size if left is None else min(size, left)
             with storage.reading() as connection:
                 storage.names.refresh(connection)
                 rows = reading.page(connection, self._typed(selection, matches), wanted)
             yield from storage.names.envelopes(rows)
             if len(rows) < wanted:
                 return
+            size = reading.page_size(rows, wanted)
             selection = selection.beyond(rows[-1][0], rows[-1][4])
             left = None if left is None else left - len(rows)
 

@@ -33,7 +33,6 @@ class Table:
             raise EventDefinitionError("indexes= is a list, each entry the columns of one index.")
         self.columns, self.indexes = columns, tuple(indexes)
         self.name = ""
-        self._spelled: dict[int, str] = {}  # by generation: a handler asks for each event
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -43,15 +42,7 @@ class Table:
     @overload
     def __get__(self, instance: Projection, owner: type) -> str: ...
     def __get__(self, instance: Projection | None, owner: type) -> Table | str:
-        if instance is None:
-            return self
-        generation: int | None = instance.__dict__.get("_generation")
-        if generation is None:
-            return str(self)
-        spelled = self._spelled.get(generation)
-        if spelled is None:
-            spelled = self._spelled[generation] = f'"{self.shape().stored(generation)}"'
-        return spelled
+        return self if instance is None else str(self)
 
     def __str__(self) -> str:
         return f'"{self.name}"'
@@ -118,7 +109,9 @@ class Definition:
     def bound(self, generation: int) -> Mapping[TypeKey, Callable[..., Any]]:
         """The methods by event type and version, of a copy that writes to the tables of one generation."""
         mine = copy.copy(self.projection)
-        mine.__dict__["_generation"] = generation
+        for name, value in _members(type(mine)).items():
+            if isinstance(value, Table):  # a handler asks for it at each event: what is in here is found before Table
+                mine.__dict__[name] = f'"{value.shape().stored(generation)}"'
         return {key: getattr(mine, method) for key, method in self.methods.items()}
 
     def _refuse_bad_names(self) -> None:

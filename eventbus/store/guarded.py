@@ -59,7 +59,7 @@ class Guard:
         self.is_overdue = False
         self.is_ours = True  # until the connection is set up
         self.running = threading.RLock()
-        self._pid, self._forks = os.getpid(), _forks
+        self._pid, self.forks = os.getpid(), _forks
         self._mark = f" /* {os.urandom(8).hex()} */"
         self.refused = self.sql = ""
         self._cursors: list[weakref.ref[sqlite3.Cursor]] = []
@@ -81,9 +81,7 @@ class Guard:
         self.refused, self.sql = "", sql
         if self.is_ours:
             return sql + self._mark
-        # The common case at once: a handler runs many statements.
-        if not (self.is_open and connection.in_transaction) or self.is_overdue or self._forks != _forks:
-            self.check(connection)
+        self.check(connection)
         return sql
 
     def check(self, connection: sqlite3.Connection) -> None:
@@ -246,7 +244,17 @@ class GuardedCursor(sqlite3.Cursor):
         with guard.running:
             if self.turn != guard.turn:
                 self.close()
-            admitted = guard.admit(self.connection, sql)
+            # The common case at once: a handler runs many statements.
+            if (
+                guard.is_ours
+                or not guard.is_open
+                or guard.is_overdue
+                or guard.forks != _forks
+                or not (self.connection.in_transaction)
+            ):
+                admitted = guard.admit(self.connection, sql)
+            else:
+                admitted, guard.refused, guard.sql = sql, "", sql
             try:
                 run(self, admitted, parameters)
             except sqlite3.DatabaseError as error:

@@ -135,7 +135,7 @@ class NameBook:
             readers = self._readers = _Readers(self, self._types)
         return readers
 
-    def reader(self, type_id: int) -> tuple[type, Callable[[str | bytes], Any]] | None:
+    def reader(self, type_id: int) -> tuple[type, Callable[[Any], Any]] | None:
         """The class of a type, and what reads the payloads of its events; None where an envelope is to be asked.
 
         What it raises says nothing: the envelope's `event` does.

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from eventbus.store.append import Row
 
 PAGE = 256  # rows; at about 200 bytes each a page stays well within the processor's cache
+LARGE_PAGE = 1024  # rows; what is done once for each page costs nothing beside them
+LIGHT_BYTES = 4096  # of a payload, on average; a thousand of them are read at once
+
+_SAMPLE = 16  # one row in so many is weighed
 
 COLUMNS = (
     "position, id, type_id, stream, sequence, time, source_id, correlation_id, causation_id, metadata, codec, payload,"
@@ -78,6 +82,15 @@ def page(connection: sqlite3.Connection, selection: Selection, limit: int = PAGE
     if selection.type_ids == ():
         return []
     return _fetch(connection, *selection.query(limit))
+
+
+def page_size(rows: Sequence[Row], before: int) -> int:
+    """How many rows to read at once after these, of which at most `before` were asked for: many, if they are light."""
+    if len(rows) < before:
+        return PAGE
+    sample = [row[11] for row in rows[::_SAMPLE]]
+    weight = sum([len(payload) for payload in sample if isinstance(payload, str | bytes)])  # it may be damaged
+    return LARGE_PAGE if weight <= LIGHT_BYTES * len(sample) else PAGE
 
 
 def last_position(connection: sqlite3.Connection) -> int:

@@ -151,6 +151,7 @@ class InARow:
     def handle(self, guest: Guest, appended: list[Appended]) -> int:
         self._count = 0
         transaction = Transaction(guest, publisher := Publisher(self._desk, guest, self._job.lane, appended))
+        connection = guest.connection
         shared = self._job.lane.work.tables is not None  # by all events: a projection is told nothing of a single one
         tokens = (
             handling.set(None),
@@ -169,7 +170,7 @@ class InARow:
                         result = self._call(way, current, event, Transaction(guest, publisher))
                     if result is not None and inspect.iscoroutine(result):
                         refuse_coroutine(self._job.lane.name, result, "it would keep the log locked")
-                    if not guest.is_whole():
+                    if not connection.in_transaction or guest.overdue:
                         guest.check()
                 except BaseException as error:
                     self._fail(guest, current, error)

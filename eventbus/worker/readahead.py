@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
-from eventbus.events import Row
 from eventbus.store import reading
 from eventbus.store.reading import PAGE, Selection
 from eventbus.store.storage import Storage
 from eventbus.worker.heeding import Heeding
 from eventbus.worker.lane import Lane
 from eventbus.worker.rows import Page
-
-LARGE_PAGE = 1024  # rows; what is done once for each page costs nothing beside them
-LIGHT_BYTES = 4096  # of a payload, on average; a thousand of them are read at once
-
-_SAMPLE = 16  # one row in so many is weighed
-
-
-def page_size(rows: Sequence[Row], before: int) -> int:
-    """How many rows to read at once after these, of which at most `before` were asked for: many, if they are light."""
-    if len(rows) < before:
-        return PAGE
-    sample = rows[::_SAMPLE]
-    return LARGE_PAGE if sum([len(row[11] or "") for row in sample]) <= LIGHT_BYTES * len(sample) else PAGE
 
 
 class ReadAhead:
@@ -69,7 +55,7 @@ class ReadAhead:
     def _read_rows(self, connection: sqlite3.Connection, selection: Selection, lanes: list[Lane], head: int) -> None:
         """A page for those that take events in a row."""
         page = self._page(connection, selection, lanes, head, self._size)
-        self._size = page_size(page.rows, self._size)
+        self._size = reading.page_size(page.rows, self._size)
         for lane in lanes:
             lane.offer_rows(page)
 

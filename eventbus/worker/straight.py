@@ -19,7 +19,7 @@ from eventbus.worker.delivering import Current, Underway, delivering
 from eventbus.worker.job import Job
 from eventbus.worker.work import Wants, Work
 
-Way: TypeAlias = tuple[Callable[[str | bytes], Any], Callable[..., Any], Wants]
+Way: TypeAlias = tuple[Callable[[Any], Any], Callable[..., Any], Wants]
 """What reads the payloads of a type, the function for its events, and what that takes beside them."""
 
 REPORT_SECONDS = 0.002  # within a job, results wait at most this long before the pump is told
