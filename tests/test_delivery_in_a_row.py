@@ -15,9 +15,9 @@ from eventbus.errors import WouldDeadlock
 from eventbus.events import Row
 from eventbus.retry import fixed
 from eventbus.store import reading
+from eventbus.store.reading import LARGE_PAGE, LIGHT_BYTES, page_size
 from eventbus.technical import DeliveryHandled
 from eventbus.testing import FakeClock
-from eventbus.store.reading import LARGE_PAGE, LIGHT_BYTES, page_size
 
 MANY = 3 * LARGE_PAGE  # several pages, and several jobs
 
