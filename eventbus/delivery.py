@@ -10,7 +10,7 @@ import attrs
 
 from eventbus.errors import HandlerTimeout
 from eventbus.events import Envelope, Row
-from eventbus.store.append import Draft
+from eventbus.store.drafts import Draft
 from eventbus.threads import is_ctrl_c
 
 _LONGEST = 20_000  # characters; a recursion error would otherwise store a thousand frames

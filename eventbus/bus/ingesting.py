@@ -18,8 +18,8 @@ from eventbus.events import Receipt, event_type
 from eventbus.handlers import SubscriptionDeclaration
 from eventbus.inbox import GapWatch, Inbox, Ingested, IngestOptions, Intake, Order
 from eventbus.later import Later
-from eventbus.store.append import Appended, Draft
 from eventbus.store.drafter import Drafter, derive_id, trouble_with_name
+from eventbus.store.drafts import Appended, Draft
 from eventbus.threads import off_the_loop
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from eventbus.clock import iso
 from eventbus.engine import Engine
 from eventbus.people import user
 from eventbus.store import subscriptions
-from eventbus.store.append import Appended, Draft
+from eventbus.store.drafts import Appended, Draft
 from eventbus.store.subscriptions import SubscriptionRow
 
 Action = Literal["paused", "resumed"]

@@ -12,8 +12,8 @@ from eventbus.dispatch import Place, caller, nesting
 from eventbus.engine import Engine
 from eventbus.errors import EventBusError, EventDefinitionError
 from eventbus.events import Receipt, is_event
-from eventbus.store.append import Appended, Draft
 from eventbus.store.drafter import Drafter
+from eventbus.store.drafts import Appended, Draft
 from eventbus.store.writer import Request
 from eventbus.threads import Batches, off_the_loop
 

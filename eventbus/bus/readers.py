@@ -21,8 +21,8 @@ from eventbus.outbox import SUBSCRIPTION as REFUSED_ROWS
 from eventbus.projections import Projection
 from eventbus.projections.rebuilding import Progress, Rebuilds
 from eventbus.store import breakers, deliveries, subscriptions, viewing
-from eventbus.store.append import Draft
 from eventbus.store.deliveries import DeliveryState
+from eventbus.store.drafts import Draft
 from eventbus.store.rewinding import Rewind
 from eventbus.store.subscriptions import SubscriptionRow
 from eventbus.worker.delivering import handled_here

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Any
 
 from eventbus.engine import Engine
-from eventbus.store.append import Appended
+from eventbus.store.drafts import Appended
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from eventbus.clock import iso
 from eventbus.engine import Engine
 from eventbus.errors import EventBusError
 from eventbus.store import append, rewinding, subscriptions, viewing
-from eventbus.store.append import Draft
+from eventbus.store.drafts import Draft
 from eventbus.store.rewinding import Rewind
 from eventbus.store.subscriptions import SubscriptionRow
 

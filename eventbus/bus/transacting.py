@@ -15,8 +15,8 @@ from eventbus.clock import iso
 from eventbus.dispatch import nesting
 from eventbus.engine import Engine
 from eventbus.errors import EventBusError, WouldDeadlock
-from eventbus.store.append import Appended
 from eventbus.store.drafter import Drafter
+from eventbus.store.drafts import Appended
 from eventbus.store.guest import Guest
 from eventbus.store.transaction import Transaction, open_transaction, still_there
 from eventbus.store.turnstile import Turn

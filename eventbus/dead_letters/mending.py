@@ -19,8 +19,8 @@ from eventbus.events import Envelope
 from eventbus.handlers import Registration
 from eventbus.people import user
 from eventbus.store import deliveries, letters, reading, steps, subscriptions
-from eventbus.store.append import Appended, Draft
 from eventbus.store.drafter import Drafter
+from eventbus.store.drafts import Appended, Draft
 from eventbus.store.storage import Storage
 from eventbus.store.subscriptions import SubscriptionRow
 

@@ -21,7 +21,7 @@ from eventbus.engine.definitions import Definitions
 from eventbus.engine.emitting import emitted
 from eventbus.errors import BusClosed, ForkedBus
 from eventbus.events import Envelope, Vocabulary
-from eventbus.store.append import Appended
+from eventbus.store.drafts import Appended
 from eventbus.store.location import Location
 from eventbus.store.storage import LAST_SECONDS, Durability, Storage
 from eventbus.store.writer import Request, Writer

@@ -10,8 +10,8 @@ from eventbus.engine.observing import candidates, describe
 from eventbus.errors import EventBusError
 from eventbus.scheduler import AlarmClock
 from eventbus.schedules import Timetable
-from eventbus.store.append import Draft
 from eventbus.store.drafter import derive_id
+from eventbus.store.drafts import Draft
 from eventbus.worker.lane import Lane
 from eventbus.worker.pump import Pump
 from eventbus.worker.recording import Effect

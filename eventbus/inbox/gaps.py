@@ -14,7 +14,7 @@ from eventbus.inbox.intake import GAPS, Intake
 from eventbus.ordering import gap
 from eventbus.retry import Retry
 from eventbus.store import inbox, letters, reading, subscriptions
-from eventbus.store.append import Appended, Draft
+from eventbus.store.drafts import Appended, Draft
 from eventbus.store.inbox import SenderRow
 from eventbus.store.storage import Storage
 from eventbus.technical import SequenceGap

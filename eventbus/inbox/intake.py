@@ -16,7 +16,7 @@ from eventbus.events import EventType
 from eventbus.inbox.ingested import Ingested, Order
 from eventbus.ordering import Gap
 from eventbus.store import inbox, letters, reading, subscriptions
-from eventbus.store.append import Appended, Draft
+from eventbus.store.drafts import Appended, Draft
 from eventbus.store.inbox import BufferedRow, SenderRow
 from eventbus.store.storage import Storage
 from eventbus.technical import SequenceSkipped

@@ -16,7 +16,7 @@ from eventbus.inbox.intake import Intake
 from eventbus.ordering import Gap, Policy
 from eventbus.people import user
 from eventbus.store import inbox
-from eventbus.store.append import Appended
+from eventbus.store.drafts import Appended
 from eventbus.store.inbox import SenderView, WaitingView
 from eventbus.store.storage import Storage
 

@@ -13,7 +13,7 @@ from eventbus.outbox.doors import EVERY, Door, OwnFile
 from eventbus.outbox.reading import draft_of, event_of
 from eventbus.outbox.refusing import SUBSCRIPTION, Refusals
 from eventbus.store import subscriptions
-from eventbus.store.append import Appended, Draft
+from eventbus.store.drafts import Appended, Draft
 from eventbus.store.outbox import OutboxRow, Unreachable
 from eventbus.store.storage import Storage
 from eventbus.store.trouble import is_of_the_log

@@ -10,8 +10,8 @@ import msgspec
 
 from eventbus.errors import InvalidEvent, UnknownEvent
 from eventbus.events import Envelope, EventType, Vocabulary
-from eventbus.store.append import Draft
 from eventbus.store.drafter import Drafter, trouble_with_name
+from eventbus.store.drafts import Draft
 from eventbus.store.outbox import OutboxRow
 
 _LOOSE = 4  # how many times max_payload a text may have before it is read: what counts is JSON without spaces

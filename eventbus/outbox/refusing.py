@@ -19,8 +19,8 @@ from eventbus.events import Envelope
 from eventbus.handlers import Context, Refused, SubscriptionDeclaration
 from eventbus.outbox.reading import draft_of, event_of
 from eventbus.retry import Retry
-from eventbus.store.append import Draft
 from eventbus.store.drafter import Drafter
+from eventbus.store.drafts import Draft
 from eventbus.store.outbox import OutboxRow
 from eventbus.store.storage import Storage
 from eventbus.technical import OutboxRefused

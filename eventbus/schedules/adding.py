@@ -13,7 +13,7 @@ from eventbus.errors import EventBusError, IdempotencyConflict
 from eventbus.retry import LONGEST_WAIT
 from eventbus.schedules.schedule import Schedule
 from eventbus.store import reading, schedules
-from eventbus.store.append import Draft
+from eventbus.store.drafts import Draft
 from eventbus.store.schedules import Kind, ScheduleRow
 from eventbus.store.storage import Storage
 

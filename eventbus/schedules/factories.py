@@ -12,8 +12,8 @@ from eventbus.errors import InvalidEvent
 from eventbus.events import is_event
 from eventbus.handlers import ScheduleDeclaration
 from eventbus.schedules.planning import Plan, seconds
-from eventbus.store.append import Draft
 from eventbus.store.drafter import derive_id
+from eventbus.store.drafts import Draft
 from eventbus.store.schedules import ScheduleRow
 from eventbus.worker.delivering import delivering
 

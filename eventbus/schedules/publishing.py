@@ -17,8 +17,8 @@ from eventbus.retry import Again, Retry
 from eventbus.schedules.factories import Made, missed_id
 from eventbus.schedules.planning import AT_ONCE, LATE_SECONDS, moved, seconds
 from eventbus.store import schedules
-from eventbus.store.append import Appended, Draft
 from eventbus.store.drafter import Drafter
+from eventbus.store.drafts import Appended, Draft
 from eventbus.store.schedules import ScheduleRow
 from eventbus.store.storage import Storage
 from eventbus.store.trouble import is_of_the_log

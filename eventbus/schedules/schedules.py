@@ -16,8 +16,8 @@ from eventbus.recurrence import restored
 from eventbus.schedules.planning import first_run, moved, seconds
 from eventbus.schedules.schedule import Schedule
 from eventbus.store import schedules
-from eventbus.store.append import Appended
 from eventbus.store.drafter import Drafter
+from eventbus.store.drafts import Appended
 from eventbus.store.schedules import ScheduleRow
 from eventbus.store.storage import Storage
 from eventbus.technical import ScheduleChanged

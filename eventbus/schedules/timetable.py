@@ -21,7 +21,7 @@ from eventbus.schedules.planning import Plan, seconds
 from eventbus.schedules.publishing import Publisher
 from eventbus.schedules.recording import settled
 from eventbus.store import schedules
-from eventbus.store.append import Appended
+from eventbus.store.drafts import Appended
 from eventbus.store.schedules import ScheduleRow
 from eventbus.store.storage import Storage
 from eventbus.store.trouble import is_of_the_log

@@ -11,7 +11,7 @@ from eventbus.codecs import encode_value
 from eventbus.errors import EventBusError, EventDefinitionError, InvalidEvent
 from eventbus.events import Envelope, EventType, Vocabulary
 from eventbus.handlers import handling
-from eventbus.store.append import Draft
+from eventbus.store.drafts import Draft
 
 _LONGEST_NAME = 1000  # characters of a stream name, key or id; they are in indexes, where long ones cost pages
 

@@ -11,7 +11,7 @@ import attrs
 from eventbus.asking import can_be_there
 
 if TYPE_CHECKING:
-    from eventbus.store.append import Row
+    from eventbus.store.drafts import Row
 
 PAGE = 256  # rows; at about 200 bytes each a page stays well within the processor's cache
 LARGE_PAGE = 1024  # rows; what is done once for each page costs nothing beside them

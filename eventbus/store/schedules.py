@@ -8,7 +8,7 @@ from typing import Any, Literal
 import attrs
 
 from eventbus.asking import can_be_there
-from eventbus.store.append import Draft
+from eventbus.store.drafts import Draft
 from eventbus.store.names import NameBook
 
 Kind = Literal["at", "in", "every", "cron"]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from eventbus.errors import EventBusError
 from eventbus.store import reading
-from eventbus.store.append import Appended
 from eventbus.store.drafter import PublishOptions, check_options
+from eventbus.store.drafts import Appended
 from eventbus.store.guest import Guest
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from threading import Lock
 from eventbus.clock import iso
 from eventbus.errors import EventBusError, LogError, LogReplaced, PublishInDoubt
 from eventbus.store import reading
-from eventbus.store.append import Appended, Draft
+from eventbus.store.drafts import Appended, Draft
 from eventbus.store.storage import Storage
 from eventbus.store.turnstile import Turn
 from eventbus.threads import Batches

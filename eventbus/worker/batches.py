@@ -13,7 +13,7 @@ from eventbus.delivery import Bundle, Failed, Handled, Item, Outcome, Unloaded
 from eventbus.errors import HandlerTimeout
 from eventbus.events import Envelope, Row
 from eventbus.handlers import Context, handling
-from eventbus.store.append import Appended
+from eventbus.store.drafts import Appended
 from eventbus.store.guarded import TRANSACTION_SECONDS
 from eventbus.store.guest import Guest
 from eventbus.store.storage import Storage

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from eventbus.events import TypeName
-from eventbus.store.append import Appended
+from eventbus.store.drafts import Appended
 from eventbus.worker.lane import Lane
 from eventbus.worker.work import Work
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from eventbus.clock import Bell, Clock, ClockWatch, Deadline
 from eventbus.errors import BusClosed, EventBusError, WaitTimeout
-from eventbus.store.append import Appended
+from eventbus.store.drafts import Appended
 from eventbus.store.storage import Storage
 from eventbus.worker.lane import Lane
 from eventbus.worker.loop import BusLoop

@@ -25,8 +25,9 @@ from eventbus.delivery import (
 from eventbus.errors import EventBusError
 from eventbus.retry import Again, Discard, Pause
 from eventbus.store import deliveries, steps, subscriptions
-from eventbus.store.append import Appended, Appender
+from eventbus.store.append import Appender
 from eventbus.store.deliveries import AttemptRow, DeliveryRow
+from eventbus.store.drafts import Appended
 from eventbus.worker.lane import Lane
 
 

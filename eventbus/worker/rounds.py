@@ -15,7 +15,7 @@ from eventbus.clock import Clock, iso
 from eventbus.delivery import each
 from eventbus.errors import EventBusError, LeaseLost, LogError
 from eventbus.store import deliveries, reading, subscriptions
-from eventbus.store.append import Appended
+from eventbus.store.drafts import Appended
 from eventbus.store.storage import Storage
 from eventbus.store.trouble import is_of_the_log
 from eventbus.worker.circuits import Circuits

@@ -12,7 +12,7 @@ from eventbus.clock import Bell, Clock
 from eventbus.delivery import Bundle, Item, Left, Outcome, each
 from eventbus.errors import EventBusError
 from eventbus.handlers import Context, Steps, returned
-from eventbus.store.append import Appended
+from eventbus.store.drafts import Appended
 from eventbus.store.storage import Storage
 from eventbus.threads import Pool, is_ctrl_c
 from eventbus.worker.attempts import Attempts, attempts, refuse_coroutine, run_here, run_on_loop, run_via

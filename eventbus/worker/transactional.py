@@ -10,7 +10,7 @@ from eventbus.clock import Clock, iso
 from eventbus.delivery import Failed, Item, Left, Outcome
 from eventbus.errors import EventBusError, TransactionTimeout
 from eventbus.store import subscriptions
-from eventbus.store.append import Appended
+from eventbus.store.drafts import Appended
 from eventbus.store.guest import Guest
 from eventbus.store.storage import Storage
 from eventbus.store.transaction import still_there
