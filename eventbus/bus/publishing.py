@@ -61,8 +61,8 @@ class Publishing:
             return _catch(events)
         refuse_in_transaction(self._attachment.attached, "publish_many", _INSTEAD)
         drafts = self._drafts(events, keys, how)
-        for draft in drafts:
-            nesting.refuse_deeper(draft.type.name)
+        if drafts:
+            nesting.refuse_deeper(drafts[0].type.name)
         engine = self._attachment.engine()
         appended = engine.writer.store(drafts) if drafts else []
         self.tell_all(appended)
@@ -72,14 +72,15 @@ class Publishing:
         """Call the live handlers of what was stored, in order; with errors="raise" their failures raise."""
         failures: list[BaseException] = []
         engine = self._attachment.attached
+        if engine is None or not engine.is_heard({each.draft.type.cls for each in appended}):
+            return
         for each in appended:
-            if engine is not None:  # and if a handler closes it: the events are stored all the same
-                before = len(nesting.told)
-                try:
-                    nesting.enter((each.draft.type.name, each.receipt.id, each.receipt.position))
-                    failures.extend(engine.tell(each))
-                finally:
-                    del nesting.told[before:]
+            before = len(nesting.told)
+            try:
+                nesting.enter((each.draft.type.name, each.receipt.id, each.receipt.position))
+                failures.extend(engine.tell(each))
+            finally:
+                del nesting.told[before:]
         self._attachment.raise_if_asked(failures)
 
     # -- on a loop ---------------------------------------------------------------------------------
@@ -164,12 +165,7 @@ class Publishing:
                 f"idempotency_keys= takes a list with one key for each of the {len(events)} events.",
                 stored="not stored",
             )
-        drafts: list[Draft] = []
-        for number, event in enumerate(events):
-            key = keys[number] if keys is not None else None
-            drafts.append(self.drafter.draft(event, idempotency_key=key, **how))
-            how = {**how, "expected_version": None}
-        return drafts
+        return self.drafter.draft_all(events, keys, **how)
 
 
 def _fits(keys: object, number: int) -> bool:

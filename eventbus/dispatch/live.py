@@ -80,7 +80,7 @@ class Live:
     def hears(self, cls: type) -> bool:
         """Whether anybody listens to this event class."""
         connections = (self._snapshot_of(cls) or self._routes.look(cls)).connections
-        return any(not each.weak or each.function is not None for each in connections)
+        return bool(connections) and any(not each.weak or each.function is not None for each in connections)
 
     def tell(
         self,

@@ -263,7 +263,11 @@ class Engine:
 
     def is_heard(self, classes: Iterable[type]) -> bool:
         """Whether anybody listens to one of these."""
-        return any(hearer.hears(cls) for cls in classes for hearer in self.hearers)
+        for cls in classes:
+            for hearer in self.hearers:
+                if hearer.hears(cls):
+                    return True
+        return False
 
     # -- the end -----------------------------------------------------------------------------------
     def join_live(self, deadline: Deadline | None, *, on_loop: bool) -> bool:

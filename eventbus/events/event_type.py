@@ -42,6 +42,10 @@ class EventType:
         """The JSON text of an event, at most `max_payload` bytes of it; InvalidEvent names field and reason."""
         return self._codec.get().encode(event, max_payload)
 
+    def encoder(self) -> Callable[[Any, int], bytes]:
+        """`encode`, to UTF-8, for somebody who keeps it; EventDefinitionError if there is none yet."""
+        return self._codec.get().encode_bytes
+
     def decode(self, payload: str | bytes) -> Any:
         """The event of a stored payload: missing fields take their defaults, unknown ones are ignored.
 

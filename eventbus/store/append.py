@@ -24,6 +24,8 @@ _BY_KEY = "SELECT position, digest FROM eventbus_keys WHERE source_id = ? AND ke
 _BY_ID = "SELECT position, type_id, stream, sequence, payload_crc, source_id FROM eventbus_events WHERE id = ?"
 _BY_POSITION = "SELECT id, stream, sequence FROM eventbus_events WHERE position = ?"
 _ADD_KEY = "INSERT INTO eventbus_keys (source_id, key, position, digest) VALUES (?, ?, ?, ?)"
+
+
 class Appender:
     """Appends within write transactions that somebody else begins and ends."""
 

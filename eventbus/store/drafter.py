@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
-from eventbus.clock import Clock
+from eventbus.clock import Clock, new_ids
 from eventbus.codecs import encode_value
 from eventbus.errors import EventBusError, EventDefinitionError, InvalidEvent
 from eventbus.events import Envelope, EventType, Vocabulary
 from eventbus.handlers import handling
+from eventbus.store.checksums import payload_crc
 from eventbus.store.drafts import Draft
 
 _LONGEST_NAME = 1000  # characters of a stream name, key or id; they are in indexes, where long ones cost pages
@@ -41,6 +42,7 @@ class Drafter:
     def __init__(self, vocabulary: Vocabulary, clock: Clock, *, source: str, max_payload: int) -> None:
         self._vocabulary, self._clock = vocabulary, clock
         self._source, self._max_payload = source, max_payload
+        self._writers: dict[type, tuple[EventType, Callable[[Any, int], bytes]]] = {}  # of the classes met
 
     def draft(
         self,
@@ -61,35 +63,79 @@ class Drafter:
         by what it handles without being told. Raises InvalidEvent, and EventDefinitionError for what is none.
         """
         event_type, payload = self._encoded(event)
+        name = event_type.name
         if stream is None:
             stream = event_type.stream_of(event)
-        name = event_type.name
-        _check_version(name, expected_version, stream)
-        causation_id, correlation_id = _caused_by(cause or handling.get(), causation_id, correlation_id)
-        _check_name(name, "stream", stream)
-        _check_name(name, "idempotency_key", idempotency_key)
-        _check_name(name, "id", id)
-        _check_name(name, "causation_id", causation_id)
-        _check_name(name, "correlation_id", correlation_id)
+        if expected_version is not None:
+            _check_version(name, expected_version, stream)
+        cause = cause or handling.get()
+        if cause is not None:
+            causation_id, correlation_id = causation_id or cause.id, correlation_id or cause.correlation_id
+        for what, text in (
+            ("stream", stream),
+            ("idempotency_key", idempotency_key),
+            ("id", id),
+            ("causation_id", causation_id),
+            ("correlation_id", correlation_id),
+        ):
+            if text is not None:
+                _check_name(name, what, text)
         return Draft(
-            event=event,
-            type=event_type,
-            payload=payload,
-            id=id or self._clock.new_id(),
-            source=self._source,
-            stream=stream,
-            key=idempotency_key,
-            expected_version=expected_version,
-            metadata=_encode_metadata(name, metadata, self._max_payload),
-            correlation_id=correlation_id,
-            causation_id=causation_id,
+            event,
+            event_type,
+            payload.decode(),
+            id or self._clock.new_id(),
+            self._source,
+            stream,
+            idempotency_key,
+            expected_version,
+            None if metadata is None else _encode_metadata(name, metadata, self._max_payload),
+            correlation_id,
+            causation_id,
             known_id=id is not None,
+            payload_sum=payload_crc(payload),
         )
 
-    def _encoded(self, event: object) -> tuple[EventType, str]:
+    def draft_all(
+        self,
+        events: Sequence[object],
+        keys: Sequence[str] | None,
+        *,
+        stream: str | None,
+        expected_version: int | None,
+        **how: Any,
+    ) -> list[Draft]:
+        """Check and encode events that belong together; the expected version is that before the first.
+
+        What is said of all of them is checked with the first, and taken over by the others.
+        """
+        if not events:
+            return []
+        key = None if keys is None else keys[0]
+        first = self.draft(events[0], stream=stream, expected_version=expected_version, idempotency_key=key, **how)
+        source, more = self._source, (first.metadata, first.correlation_id, first.causation_id, False, False)
+        drafts = [first]
+        for number, id_ in enumerate(new_ids(self._clock, len(events) - 1), 1):
+            event = events[number]
+            event_type, payload = self._encoded(event)
+            place = event_type.stream_of(event) if stream is None else stream
+            if place is not stream:
+                _check_name(event_type.name, "stream", place)
+            key = None if keys is None else keys[number]
+            if key is not None:
+                _check_name(event_type.name, "idempotency_key", key)
+            drafts.append(
+                Draft(event, event_type, payload.decode(), id_, source, place, key, None, *more, payload_crc(payload))
+            )
+        return drafts
+
+    def _encoded(self, event: object) -> tuple[EventType, bytes]:
         try:
-            event_type = self._vocabulary.meet(type(event))
-            return event_type, event_type.encode(event, self._max_payload)
+            known = self._writers.get(type(event))
+            if known is None:
+                met = self._vocabulary.meet(type(event))
+                known = self._writers[type(event)] = met, met.encoder()
+            return known[0], known[1](event, self._max_payload)
         except EventDefinitionError as error:
             raise _refused(event, error) from error
 
@@ -120,17 +166,8 @@ def _refused(event: object, error: EventDefinitionError) -> EventDefinitionError
     return EventDefinitionError(what, stored="not stored", hint=hint)
 
 
-def _caused_by(
-    cause: Envelope | None, causation_id: str | None, correlation_id: str | None
-) -> tuple[str | None, str | None]:
-    """The causation and correlation ids: those given, else those that follow from the cause."""
-    if cause is None:
-        return causation_id, correlation_id
-    return causation_id or cause.id, correlation_id or cause.correlation_id
-
-
 def _check_name(type_name: str, what: str, text: object) -> None:
-    trouble = None if text is None else trouble_with_name(text)
+    trouble = trouble_with_name(text)
     if trouble is not None:
         raise InvalidEvent(type_name, "", f"{what} {trouble}")
 
@@ -147,8 +184,6 @@ def trouble_with_name(text: object) -> str | None:
 
 
 def _check_version(type_name: str, expected: object, stream: str | None) -> None:
-    if expected is None:
-        return
     if isinstance(expected, bool) or not isinstance(expected, int) or expected < 0:
         raise InvalidEvent(type_name, "", f"expected_version must be an int of at least 0, not {expected!r}")
     if stream is None:
@@ -160,8 +195,6 @@ def _check_version(type_name: str, expected: object, stream: str | None) -> None
 
 
 def _encode_metadata(type_name: str, metadata: object, max_payload: int) -> str | None:
-    if metadata is None:
-        return None
     if not isinstance(metadata, Mapping):
         raise InvalidEvent(type_name, "metadata", f"is {type(metadata).__name__}, not a dict of JSON values")
     given: dict[Any, Any] = dict(metadata)  # pyright: ignore[reportUnknownArgumentType] - its keys are looked at below

@@ -47,6 +47,10 @@ class JsonCodec:
 
     def encode(self, value: Any, max_payload: int) -> str:
         """The JSON text of `value`; InvalidEvent, with the path, for what would not come back equal."""
+        return self.encode_bytes(value, max_payload).decode()
+
+    def encode_bytes(self, value: Any, max_payload: int) -> bytes:
+        """The same in UTF-8."""
         try:
             payload = _encode(self._write(value, MAX_DEPTH))
         except _TROUBLE as trouble:
@@ -55,7 +59,7 @@ class JsonCodec:
             raise self._too_long(value, len(payload), max_payload)
         if self._runs_code:
             self._prove(payload)
-        return payload.decode()
+        return payload
 
     def decode(self, payload: str | bytes) -> Any:
         """The value of a stored payload; InvalidEvent if it does not fit the class."""
