@@ -124,14 +124,7 @@ class EventBus(Follows, Ingests, Plugs, Timed, BacksUp, Handlers):
         Raises InvalidEvent, WrongExpectedVersion, IdempotencyConflict, PublishInDoubt or a LogError.
         """
         return self._publishing.publish(
-            event,
-            stream=stream,
-            expected_version=expected_version,
-            idempotency_key=idempotency_key,
-            id=id,
-            metadata=metadata,
-            correlation_id=correlation_id,
-            causation_id=causation_id,
+            event, stream, expected_version, idempotency_key, id, metadata, correlation_id, causation_id
         )
 
     def publish_many(

@@ -14,6 +14,7 @@ from eventbus.errors import EventBusError, EventDefinitionError
 from eventbus.events import Receipt, is_event
 from eventbus.store.drafter import Drafter
 from eventbus.store.drafts import Appended, Draft
+from eventbus.store.transaction import open_transaction
 from eventbus.store.writer import Request
 from eventbus.threads import Batches, off_the_loop
 
@@ -42,13 +43,14 @@ class Publishing:
         return self.publish(event, **how).id
 
     # -- on this thread ----------------------------------------------------------------------------
-    def publish(self, event: object, **how: Any) -> Receipt:
-        """Store one event and tell of it."""
+    def publish(self, event: object, *options: Any, **how: Any) -> Receipt:
+        """Store one event and tell of it; `options` in the order in which `draft` takes them."""
         if caught.get() is not None:
             return _catch([event])[0]
-        refuse_in_transaction(self._attachment.attached, "publish", _INSTEAD)
+        if open_transaction.get() is not None:
+            refuse_in_transaction(self._attachment.attached, "publish", _INSTEAD)
         engine = self._attachment.engine()
-        draft = self.drafter.draft(event, **how)
+        draft = self.drafter.draft(event, *options, **how)
         nesting.refuse_deeper(draft.type.name)
         appended = engine.writer.store((draft,))
         self.tell_all(appended)

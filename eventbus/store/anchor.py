@@ -16,6 +16,8 @@ from eventbus.store.location import Location
 # Windows does not let go the names of files that are open.
 _CAN_BE_MOVED = os.name != "nt"
 
+_stat = os.stat
+
 _HINT = "Open the bus again; what it wrote last is in the file that was moved away, if there still is one."
 
 
@@ -26,12 +28,24 @@ class Anchor:
         self._path, self._where = location.name, location.path
         self.wal_bytes = 0  # of the -wal, at the last check
         names = (location.path, location.path + "-wal") if location.path is not None and _CAN_BE_MOVED else ()
-        self._seen = [(name, _identity(os.stat(name))) for name in names if os.path.exists(name)]
+        self._seen = [(name, *_identity(os.stat(name))) for name in names if os.path.exists(name)]
+        self._has_wal = len(self._seen) > 1
         self._is_lost = False
 
     def check(self, stored: Stored = "in doubt") -> None:
         """Raise LogReplaced, with what is known of the transaction, if something else is there now, or nothing."""
-        change = self._change()
+        change: str | None = None
+        name, size = "", 0
+        try:
+            for name, inode, device in self._seen:
+                found = _stat(name)
+                if found.st_ino != inode or found.st_dev != device:
+                    change = f"{os.path.basename(name)} was replaced by another file"
+                    break
+                size = found.st_size  # of the last one, which is the -wal
+        except OSError as error:
+            change = f"{os.path.basename(name)} was moved or deleted ({error.strerror})"
+        self.wal_bytes = size if self._has_wal else wal_bytes(self._where)
         self._is_lost = change is not None
         if change is not None:
             raise LogReplaced(self._path, f"{change} while it was open.", stored=stored, hint=_HINT)
@@ -40,19 +54,6 @@ class Anchor:
         """Before a transaction: raise LogReplaced if the last check did and nobody has put the file back since."""
         if self._is_lost:
             self.check("not stored")
-
-    def _change(self) -> str | None:
-        for name, seen in self._seen:
-            try:
-                found = os.stat(name)
-            except OSError as error:
-                return f"{os.path.basename(name)} was moved or deleted ({error.strerror})"
-            if (found.st_ino, found.st_dev) != seen:
-                return f"{os.path.basename(name)} was replaced by another file"
-            self.wal_bytes = found.st_size  # of the last one, which is the -wal
-        if len(self._seen) < 2:
-            self.wal_bytes = wal_bytes(self._where)
-        return None
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -32,8 +32,8 @@ class Breather:
         self._look_again = 0.0
         self.rests = 0
 
-    def begin(self, *, lent: bool) -> None:
-        """Rest, if it is time and somebody may wait. `lent`: a connection of this process is not the bus's own."""
+    def begin(self, *, lent: object) -> None:
+        """Rest, if it is time and somebody may wait. `lent`: true if a connection of this process is not its own."""
         now, length = self._clock.monotonic(), self._ended - self._began  # the next one may take as long as the last
         free = now - self._ended
         self._began = now

@@ -47,7 +47,6 @@ class Drafter:
     def draft(
         self,
         event: object,
-        *,
         stream: str | None = None,
         expected_version: int | None = None,
         idempotency_key: str | None = None,
@@ -71,15 +70,16 @@ class Drafter:
         cause = cause or handling.get()
         if cause is not None:
             causation_id, correlation_id = causation_id or cause.id, correlation_id or cause.correlation_id
-        for what, text in (
-            ("stream", stream),
-            ("idempotency_key", idempotency_key),
-            ("id", id),
-            ("causation_id", causation_id),
-            ("correlation_id", correlation_id),
-        ):
-            if text is not None:
-                _check_name(name, what, text)
+        if stream is not None:
+            _check_name(name, "stream", stream)
+        if idempotency_key is not None:
+            _check_name(name, "idempotency_key", idempotency_key)
+        if id is not None:
+            _check_name(name, "id", id)
+        if causation_id is not None:
+            _check_name(name, "causation_id", causation_id)
+        if correlation_id is not None:
+            _check_name(name, "correlation_id", correlation_id)
         return Draft(
             event,
             event_type,

@@ -185,7 +185,7 @@ class NameBook:
 
     def keep(self) -> None:
         """The transaction committed: what it read and added stays."""
-        if self.staged:
+        if self._new_types or self._new_sources:
             for type_id, name in self._new_types.items():
                 if self._types.get(type_id) != name:
                     self._learn_type(type_id, name)
@@ -195,8 +195,9 @@ class NameBook:
 
     def forget(self) -> None:
         """The transaction was rolled back: what it added never was."""
-        self._new_types.clear()
-        self._new_sources.clear()
+        if self._new_types or self._new_sources:
+            self._new_types.clear()
+            self._new_sources.clear()
 
     def _learn_type(self, type_id: int, name: TypeName) -> None:
         with self._lock:  # readers refresh while a writer learns

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any, Literal, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from eventbus.clock import Clock, Deadline
 from eventbus.errors import BusClosed, ForkedBus, LogBusy, LogError, WouldDeadlock
@@ -33,6 +33,7 @@ from eventbus.store.transaction import inside
 from eventbus.store.trouble import begin_immediate, is_sqlites, translate
 from eventbus.store.turnstile import Turn, Turnstile
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 Durability = Literal["power", "process"]
@@ -143,13 +144,13 @@ class Storage:
                 raise
             self._count_commit()
 
-    def commit(self, work: Callable[[sqlite3.Connection], T], *, synced: bool = True) -> T:
-        """`work` in one write transaction, for a caller that is inside the turnstile already.
+    def commit(self, work: Callable[Concatenate[sqlite3.Connection, P], T], *given: P.args, **named: P.kwargs) -> T:
+        """`work` in one synced write transaction, for a caller that is inside the turnstile already.
 
         No `with` block, whose end Ctrl-C could skip.
         """
         try:
-            result = work(self._begin(synced=synced))
+            result = work(self._begin(synced=True), *given, **named)
             self._commit()
         except BaseException as error:
             self._undo(error)
@@ -170,7 +171,7 @@ class Storage:
         """Check that a transaction may begin, and end what Ctrl-C left open: it may cut a roll-back short, too."""
         self.check()
         if self._hurry is None:
-            self._breather.begin(lent=bool(self._loans))
+            self._breather.begin(lent=self._loans)
         self.custody.before()
         self._roll_back()
         if self._guest is not None and self._guest.is_begun:

@@ -30,6 +30,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from eventbus.errors import WouldDeadlock
 from eventbus.threads import running_loop
 
@@ -37,17 +39,19 @@ if TYPE_CHECKING:
     import asyncio
 
 
-class Turn:
+def _nobody_waits() -> None:
+    """A turn that was not asked for is let in by nobody."""
+
+
+class Turn(msgspec.Struct, eq=False):
     """One stay: not begun, in the line, inside, or over.
 
     `loop` is the event loop it leaves to other tasks, if any, `thread` the one that it ends on, if that is known.
     """
 
-    __slots__ = ("grant", "loop", "thread")
-
-    def __init__(self, loop: object = None, thread: int | None = None) -> None:
-        self.loop, self.thread = loop, thread
-        self.grant: Callable[[], object] = _nobody_waits  # lets it in; called twice if the first time was cut short
+    loop: object = None
+    thread: int | None = None
+    grant: Callable[[], object] = _nobody_waits  # lets it in; called twice if the first time was cut short
 
 
 class Turnstile:
@@ -113,6 +117,9 @@ class Turnstile:
         Does nothing for a turn that is over or was never asked for.
         """
         with self._lock:
+            if self._inside is turn and not self._waiting:
+                self._inside = None
+                return
             if turn in self._waiting:
                 self._waiting.remove(turn)
             if self._inside is turn:
@@ -171,10 +178,6 @@ class Turnstile:
                 return False
             self._waiting.remove(turn)
             return True
-
-
-def _nobody_waits() -> None:
-    """A turn that was not asked for is let in by nobody."""
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

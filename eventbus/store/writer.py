@@ -11,6 +11,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from threading import Lock
 
+import msgspec
+
 from eventbus.clock import iso
 from eventbus.errors import EventBusError, LogError, LogReplaced, PublishInDoubt
 from eventbus.store import reading
@@ -22,15 +24,13 @@ from eventbus.threads import Batches
 _log = logging.getLogger("eventbus.store")
 
 
-class Request:
+class Request(msgspec.Struct, eq=False):
     """Drafts to be stored together, and what became of them; `done` is called once that is known."""
 
-    __slots__ = ("appended", "done", "drafts", "error")
-
-    def __init__(self, drafts: Sequence[Draft], done: Callable[[], object]) -> None:
-        self.drafts, self.done = drafts, done
-        self.appended: list[Appended] = []
-        self.error: BaseException | None = None
+    drafts: Sequence[Draft]
+    done: Callable[[], object]
+    appended: list[Appended] = []
+    error: BaseException | None = None
 
     def result(self) -> list[Appended]:
         """What was appended; raises what went wrong instead."""
@@ -114,7 +114,7 @@ class Writer:
         """Store a batch in one commit; each request ends with a result or an error of its own."""
         try:
             self._storage.custody.room.check()
-            self._storage.commit(lambda connection: self._append(connection, batch))
+            self._storage.commit(self._append, batch)
         except BaseException as error:
             if _can_be_repeated(error) and self._again(batch):
                 return
@@ -134,7 +134,7 @@ class Writer:
         try:
             self._storage.custody.recover()
             if not self._is_there(batch):
-                self._storage.commit(lambda connection: self._append(connection, batch))
+                self._storage.commit(self._append, batch)
         except EventBusError as error:
             _log.warning("a commit failed, and once more after the log was opened anew: %s", error)
             return False
