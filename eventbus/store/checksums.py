@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
+_PLAIN = "\x1f".join(["None"] * 4)  # of a root without metadata, in JSON
+
 
 def payload_crc(payload: str | bytes) -> int:
     """The checksum of a payload, of text as UTF-8."""
