@@ -14,8 +14,9 @@ import msgspec
 
 from benchmarks.payload import PAYLOAD, STREAM, OrderPlaced
 from eventbus.clock import SystemClock
-from eventbus.store import schema
+from eventbus.store import checksums, schema
 from eventbus.store.connection import settings
+from eventbus.store.reading import COLUMNS
 
 Table = Literal["ours", "bare"]
 
@@ -112,6 +113,36 @@ def scan(path: Path) -> float:
         connection.close()
 
 
+def checked_scan(path: Path) -> float:
+    """The same with checksums: they are over all columns, so all are read; a page at a time, as nothing stays open."""
+    connection, last = connect(path, synced=False), 0
+    try:
+        began = perf_counter()
+        check = _checker(connection)
+        while rows := connection.execute(_CHECKED_PAGE, (last, 1000)).fetchall():
+            check(rows)
+            for row in rows:
+                decode(row[11])
+            last = rows[-1][0]
+        return perf_counter() - began
+    finally:
+        connection.close()
+
+
+def _checker(connection: sqlite3.Connection) -> Callable[[Sequence[Any]], None]:
+    """Raises where a row is not what was stored."""
+    types = connection.execute("SELECT id, name, version FROM eventbus_types").fetchall()
+    sources = connection.execute("SELECT id, name FROM eventbus_sources").fetchall()
+    spelled = {row_id: checksums.spelled_type(name, version) for row_id, name, version in types}
+    spelled_sources = {row_id: checksums.spelled_source(name) for row_id, name in sources}
+
+    def check(rows: Sequence[Any]) -> None:
+        assert checksums.whole_from(rows, 0, spelled, spelled_sources) == len(rows)
+
+    return check
+
+
+_CHECKED_PAGE = f"SELECT {COLUMNS} FROM eventbus_events WHERE position > ? ORDER BY position LIMIT ?"
 _PAGE = "SELECT position, payload FROM eventbus_events WHERE position > ? ORDER BY position LIMIT 100"
 _TABLES = """
 DROP TABLE IF EXISTS floor_cursor;
@@ -137,17 +168,28 @@ def upsert_arguments(placed: OrderPlaced) -> tuple[str, float]:
     return placed.customer_id, placed.total
 
 
-def loop(path: Path, sql: str, arguments: Callable[[OrderPlaced], Sequence[Any]], *, synced: bool) -> float:
-    """Seconds for a whole log: decode, run `sql` for each event, move a cursor, commit after each hundred."""
+def loop(
+    path: Path, sql: str, arguments: Callable[[OrderPlaced], Sequence[Any]], *, synced: bool, checked: bool = False
+) -> float:
+    """Seconds for a whole log: decode, run `sql` for each event, move a cursor, commit after each hundred.
+
+    `checked`: all columns are read and the checksums compared.
+    """
     connection = connect(path, synced=synced)
     try:
         connection.executescript(_TABLES)
         connection.execute("INSERT INTO floor_totals VALUES ('cust-789', 0, 0)")
         statement, last, execute = sql.format("floor_totals"), 0, connection.execute
+        check = _checker(connection)
         began = perf_counter()
         while True:
             execute("BEGIN IMMEDIATE")
-            rows = execute(_PAGE, (last,)).fetchall()
+            if checked:
+                whole = execute(_CHECKED_PAGE, (last, 100)).fetchall()
+                check(whole)
+                rows = [(row[0], row[11]) for row in whole]
+            else:
+                rows = execute(_PAGE, (last,)).fetchall()
             for _, payload in rows:
                 execute(statement, arguments(decode(payload)))
             if rows:

@@ -71,6 +71,7 @@ BARE = "bare table"
 FLOOR = "our tables by hand"
 SCAN = "scan + decode by hand"
 LOOP = "loop by hand, batches of 100"
+CHECKED = ", checksums compared"
 KEYED = f"{OURS}, in a stream"
 
 GOALS: tuple[Goal, ...] = (

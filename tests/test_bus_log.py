@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -195,6 +196,25 @@ def test_an_event_whose_class_is_not_loaded_is_read_all_the_same(tmp_path):
         with pytest.raises(UnknownEvent) as caught:
             _ = envelope.event
         assert (caught.value.type_name, caught.value.version, caught.value.loaded) == ("stage.Forgotten", 1, ())
+
+
+def test_a_class_that_is_loaded_while_a_page_is_read_makes_the_rest_of_its_events(tmp_path):
+    path = tmp_path / "shop.db"
+    with EventBus(path, delivery="manual") as bus:
+        bus.publish_many([Parent(1), Parent(2)])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE eventbus_types SET name = 'stage.Late' WHERE name = 'stage.Parent'")
+        sum_again(connection)
+    with EventBus(path, delivery="manual") as bus:
+        first, second = bus.log.read()
+        with pytest.raises(UnknownEvent):
+            _ = first.event
+
+        @event(name="stage.Late")
+        class Late:
+            number: int
+
+        assert (first.event, second.event) == (Late(1), Late(2))
 
 
 def test_a_version_that_is_not_loaded_is_told_together_with_those_that_are(tmp_path):

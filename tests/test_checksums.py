@@ -12,6 +12,8 @@ from delivery_stage import ONCE, Counted, Notes, accounted, standing_still
 
 from eventbus import Context, EventBus, Projection, Retry, Table, Transaction, event, handles
 from eventbus.errors import EventBusError, InvalidEvent, LogCorrupt
+from eventbus.store import reading
+from eventbus.store.reading import Selection
 from eventbus.technical import DeliveryDead
 
 
@@ -238,3 +240,62 @@ def test_a_circuit_breaker_takes_a_damaged_event_for_no_fault_of_the_downstream(
         bus.subscribe("orders", Placed, after=0, order_by=None, breaker=Breaker(failures=1))(notes)
         bus.drain()
         assert notes.numbers == [1, 3]
+
+
+# --- many at once ---------------------------------------------------------------------------------------
+
+
+def test_a_page_is_judged_as_each_of_its_events_is(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    with standing_still(path) as bus:
+        for number in range(3):
+            bus.publish(Counted(number))
+            bus.publish(Placed("a", number))
+            bus.publish(Counted(number), metadata={"by": "\N{SNOWMAN}"})
+            bus.publish(Counted(number), correlation_id="c")
+            bus.publish(Placed("b", number), causation_id="b", metadata={"by": "me"})
+        names = bus._attachment.engine().storage.names  # type: ignore[attr-defined]
+        with closing(sqlite3.connect(path)) as connection:
+            rows = reading.page(connection, Selection())
+        assert names.whole_from(rows) == names.whole_from(rows, 7) == len(rows) == 15
+        for number, row in enumerate(rows):
+            for column, old in enumerate(row):
+                for new in {None, 7, "x", f"{old}x", b"x"} - {old}:
+                    changed = (*row[:column], new, *row[column + 1 :])
+                    assert names.whole_from([*rows[:number], changed, *rows[number + 1 :]]) == number
+                    assert row_trouble(names, changed) or changed[11] is None
+
+
+def row_trouble(names: Any, row: Any) -> str | None:
+    try:
+        names.verify(row)
+    except LogCorrupt as error:
+        return error.what
+    return None
+
+
+@pytest.mark.parametrize("position", [1, 2, 700, 1199, 1200])
+def test_one_damaged_event_among_many_is_the_only_one_that_is_not_handed_out(tmp_path: Path, position: int) -> None:
+    path = tmp_path / "shop.db"
+    with standing_still(path) as bus:
+        bus.publish_many([Counted(number) for number in range(1, 1201)])
+    damaged(path, "time", "2026-01-01T00:00:01.000000Z", position)
+    others = [number for number in range(1, 1201) if number != position]
+    with standing_still(path) as bus:
+        read: list[int] = []
+        for envelope in bus.log.read():
+            if envelope.position == position:
+                with pytest.raises(LogCorrupt):
+                    _ = envelope.event
+            else:
+                read.append(envelope.event.number)
+        assert read == others
+        plain, within = Notes(), Notes()
+        bus.subscribe("plain", Counted, after=0, order_by=None)(plain)
+        bus.subscribe("within", Counted, after=0, order_by=None, transactional=True)(within)
+        bus.drain()
+        assert plain.numbers == within.numbers == others
+        assert [(each.position, each.subscription) for each in bus.dead_letters.list()] == [
+            (position, "plain"),
+            (position, "within"),
+        ]

@@ -223,13 +223,13 @@ def test_what_the_end_of_the_bus_leaves_is_handled_by_the_next(tmp_path: Path, t
 # --- pages ----------------------------------------------------------------------------------------------
 
 
-def row_with(payload: str) -> Row:
-    return (1, "id", 1, None, None, "2026-11-23T12:00:00.000000Z", 1, None, None, None, None, payload)
-
-
 def test_light_rows_are_read_in_large_pages_and_heavy_ones_are_not() -> None:
-    light = [row_with("x")] * 300
-    heavy = [row_with("x" * (LIGHT_BYTES + 1))] * 300
+    light, heavy, damaged = ([row_with(payload)] * 300 for payload in ("x", "x" * (LIGHT_BYTES + 1), 7))
     assert page_size(light, 256) == LARGE_PAGE
     assert page_size(heavy, 256) == reading.PAGE
     assert page_size(light[:10], 256) == reading.PAGE
+    assert page_size(damaged, 256) == LARGE_PAGE
+
+
+def row_with(payload: Any) -> Any:
+    return (1, "id", 1, None, None, "2026-01-01T00:00:00.000000Z", 1, None, None, None, None, payload, 0, 0)

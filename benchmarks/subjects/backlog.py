@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Literal
 
 from benchmarks import floor, logs
-from benchmarks.goals import LOOP, OURS, SCAN
+from benchmarks.goals import CHECKED, LOOP, OURS, SCAN
 from benchmarks.measuring import Measured
 from benchmarks.payload import OrderPlaced, other_classes
 from benchmarks.subjects.subject import Run, Subject
@@ -78,6 +78,10 @@ def _measure_transactional(run: Run, durability: Durability) -> Measured:
         synced = durability == "power"
         by_hand = lambda: floor.loop(path, floor.UPDATE, floor.update_arguments, synced=synced) / events  # noqa: E731
         contest.add(LOOP, durability, by_hand)
+        checked = lambda: (  # noqa: E731
+            floor.loop(path, floor.UPDATE, floor.update_arguments, synced=synced, checked=True) / events
+        )
+        contest.add(LOOP + CHECKED, durability, checked)
         return contest.run()
 
 
@@ -87,6 +91,7 @@ def _measure_plain(run: Run) -> Measured:
     with run.contest(f"{events:,} events", run.sizes.long_rounds) as contest:
         contest.add(OURS, "power", lambda: drained(path, "power", events, plain) / events)
         contest.add(SCAN, "reads only", lambda: floor.scan(path) / events)
+        contest.add(SCAN + CHECKED, "reads only", lambda: floor.checked_scan(path) / events)
         return contest.run()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks import floor, logs
-from benchmarks.goals import LOOP, OURS, SCAN
+from benchmarks.goals import CHECKED, LOOP, OURS, SCAN
 from benchmarks.measuring import Measured
 from benchmarks.payload import OrderPlaced
 from benchmarks.subjects.subject import Run, Subject
@@ -48,12 +48,17 @@ def _rebuild(path: Path, events: int) -> float:
     return spent / events
 
 
+def _loop(path: Path, *, checked: bool) -> float:
+    return floor.loop(path, floor.UPSERT, floor.upsert_arguments, synced=False, checked=checked)
+
+
 def _measure_read(run: Run) -> Measured:
     events = run.sizes.backlog
     path = logs.published(run.new_path(), events)
     with run.contest(f"{events:,} events", run.sizes.long_rounds) as contest:
         contest.add(OURS, "reads only", lambda: _read(path, events))
         contest.add(SCAN, "reads only", lambda: floor.scan(path) / events)
+        contest.add(SCAN + CHECKED, "reads only", lambda: floor.checked_scan(path) / events)
         return contest.run()
 
 
@@ -62,9 +67,8 @@ def _measure_rebuild(run: Run) -> Measured:
     path = logs.published(run.new_path(), events)
     with run.contest(f"{events:,} events", run.sizes.long_rounds) as contest:
         contest.add(OURS, "a rebuild needs no sync", lambda: _rebuild(path, events))
-        contest.add(
-            LOOP, "no sync", lambda: floor.loop(path, floor.UPSERT, floor.upsert_arguments, synced=False) / events
-        )
+        contest.add(LOOP, "no sync", lambda: _loop(path, checked=False) / events)
+        contest.add(LOOP + CHECKED, "no sync", lambda: _loop(path, checked=True) / events)
         return contest.run()
 
 
