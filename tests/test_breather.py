@@ -14,6 +14,7 @@ from delivery_stage import Counted
 from eventbus import EventBus
 from eventbus.clock import Bell
 from eventbus.store.breather import BUSY_SECONDS, REST_SECONDS, Breather
+from eventbus.store.company import Company
 from eventbus.store.holders import is_shared
 from eventbus.testing import FakeClock
 
@@ -82,6 +83,7 @@ def bus(tmp_path: Path) -> Iterator[EventBus]:
 def test_a_process_that_has_the_log_for_itself_never_rests(tmp_path: Path, bus: EventBus) -> None:
     clock, breather = a_breather(tmp_path / "events.db")
     assert not is_shared(str(tmp_path / "events.db"))
+    assert not Company(str(tmp_path / "events.db")).is_there()
     assert rests(clock, breather, busy=0.002, free=0.0, seconds=2.0, lent=False) == []
 
 
@@ -92,14 +94,34 @@ def test_another_process_that_has_the_log_open_makes_this_one_rest(tmp_path: Pat
         "print('open', flush=True); sys.stdin.read()"
     )
     path = tmp_path / "events.db"
+    company = Company(str(path))
     command = [sys.executable, "-c", text, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "open\n"
         clock, breather = a_breather(path)
+        assert company.is_there()
         assert rests(clock, breather, busy=0.002, free=0.0, seconds=2.0, lent=False) != []
         other.communicate()
     assert not is_shared(str(path))
+    assert not company.is_there()
+
+
+@linux
+def test_to_ask_who_has_the_log_open_drops_none_of_its_locks(tmp_path: Path, bus: EventBus) -> None:
+    path = tmp_path / "events.db"
+    assert not Company(str(path)).is_there()
+    text = "import sys; from eventbus.store.holders import is_live; print(is_live(sys.argv[1]))"
+    answer = subprocess.run([sys.executable, "-c", text, str(path)], capture_output=True, text=True, check=True)
+    assert answer.stdout == "True\n"
+
+
+@linux
+def test_a_log_that_is_not_open_here_is_asked_about_in_the_list_of_all_locks(tmp_path: Path) -> None:
+    path = tmp_path / "events.db"
+    with EventBus(path, delivery="manual") as bus:
+        bus.publish(Counted(1))
+    assert Company(str(path)).is_there() == is_shared(str(path))
 
 
 def test_a_connection_that_was_lent_makes_this_process_rest_until_it_is_gone(bus: EventBus) -> None:

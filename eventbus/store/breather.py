@@ -12,12 +12,11 @@ has lent here, has the log open as well.
 from __future__ import annotations
 
 from eventbus.clock import Bell, Clock
-from eventbus.store.holders import is_shared
+from eventbus.store.company import Company
 
 # With the rest as long as others look at least every 25 ms (sqliteDefaultBusyCallback in SQLite's main.c).
 BUSY_SECONDS = 0.102
 REST_SECONDS = 0.026
-ALONE_SECONDS = 1.0  # that nobody else has the log open is taken for good: to ask the system takes 10 ms
 ENOUGH = 0.35  # of the time free: then one of the first twelve looks is in time in 99 of 100 cases
 
 
@@ -25,11 +24,11 @@ class Breather:
     """Told when a transaction is about to begin and when one has ended; by one thread at a time."""
 
     def __init__(self, path: str | None, clock: Clock) -> None:
-        self._path, self._clock = path, clock
+        self._company = None if path is None else Company(path)
+        self._clock = clock
         self._since = 0.0  # when it was last free for long
         self._free = 0.0  # seconds since then
         self._began = self._ended = 0.0
-        self._look_again = 0.0
         self.rests = 0
 
     def begin(self, *, lent: object) -> None:
@@ -42,20 +41,13 @@ class Breather:
             return
         self._free += free
         busy = now - self._since
-        if busy + length < BUSY_SECONDS or self._path is None:
+        if busy + length < BUSY_SECONDS or self._company is None:
             return
-        if self._free < ENOUGH * busy and (lent or self._is_shared(self._path, now)):
+        if self._free < ENOUGH * busy and (lent or self._company.is_there()):
             self.rests += 1
             self._clock.wait(Bell(), REST_SECONDS)
             self._began = now = self._clock.monotonic()
         self._since, self._free = now, 0.0
-
-    def _is_shared(self, path: str, now: float) -> bool:
-        if now >= self._look_again:
-            if is_shared(path):
-                return True
-            self._look_again = now + ALONE_SECONDS
-        return False
 
     def end(self) -> None:
         """A transaction has ended: the lock is free."""
