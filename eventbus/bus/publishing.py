@@ -53,7 +53,8 @@ class Publishing:
         draft = self.drafter.draft(event, *options, **how)
         nesting.refuse_deeper(draft.type.name)
         appended = engine.writer.store((draft,))
-        self.tell_all(appended)
+        if engine.is_heard((draft.type.cls,)):
+            self.tell_all(appended)
         return appended[0].receipt
 
     def publish_many(self, given: Iterable[object], keys: Sequence[str] | None, **how: Any) -> list[Receipt]:

@@ -16,6 +16,9 @@ from eventbus.store.drafts import Draft
 
 _LONGEST_NAME = 1000  # characters of a stream name, key or id; they are in indexes, where long ones cost pages
 
+_NAMED = ("stream", "idempotency_key", "id", "causation_id", "correlation_id")  # in the order in which they are checked
+_UNNAMED = (None,) * len(_NAMED)
+
 
 class PublishOptions(TypedDict, total=False):
     """The keywords of `publish`, where they are handed on as they are."""
@@ -70,16 +73,9 @@ class Drafter:
         cause = cause or handling.get()
         if cause is not None:
             causation_id, correlation_id = causation_id or cause.id, correlation_id or cause.correlation_id
-        if stream is not None:
-            _check_name(name, "stream", stream)
-        if idempotency_key is not None:
-            _check_name(name, "idempotency_key", idempotency_key)
-        if id is not None:
-            _check_name(name, "id", id)
-        if causation_id is not None:
-            _check_name(name, "causation_id", causation_id)
-        if correlation_id is not None:
-            _check_name(name, "correlation_id", correlation_id)
+        names = (stream, idempotency_key, id, causation_id, correlation_id)
+        if names != _UNNAMED:
+            _check_names(name, names)
         return Draft(
             event,
             event_type,
@@ -164,6 +160,12 @@ def _refused(event: object, error: EventDefinitionError) -> EventDefinitionError
         what = f"A {type(event).__name__} is not an event."
         hint = "For several events use publish_many; in a transaction publish one after the other."
     return EventDefinitionError(what, stored="not stored", hint=hint)
+
+
+def _check_names(type_name: str, names: tuple[str | None, ...]) -> None:
+    for what, text in zip(_NAMED, names, strict=True):
+        if text is not None:
+            _check_name(type_name, what, text)
 
 
 def _check_name(type_name: str, what: str, text: object) -> None:

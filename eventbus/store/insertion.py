@@ -61,6 +61,9 @@ class Kind:
         return end
 
     def _execute(self, connection: sqlite3.Connection, values: list[Any], rows: int) -> None:
+        if rows == 1:
+            connection.execute(_statement(self._columns, self._own, 1), (*self._shared, *values))
+            return
         done, width = 0, len(self._own)
         for size in _SIZES:
             while rows - done >= size:
