@@ -3,7 +3,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 from eventbus import clock as clocks
-from eventbus.clock import Bell, SystemClock, format_uuid7, from_iso, iso
+from eventbus.clock import Bell, SystemClock, format_uuid7, from_iso, iso, new_ids
+from eventbus.testing import FakeClock
 
 
 def test_ids_increase_strictly_within_a_thread():
@@ -26,6 +27,19 @@ def test_ids_of_many_threads_never_meet_and_increase_in_each():
         thread.join()
     assert all(ids == sorted(ids) for ids in made)
     assert len({each for ids in made for each in ids}) == 16_000
+
+
+def test_ids_made_at_once_increase_among_those_that_are_made_one_by_one():
+    clock = SystemClock()
+    ids = [clock.new_id(), *new_ids(clock, 9_000), clock.new_id(), *new_ids(clock, 1), *new_ids(clock, 0)]
+    assert ids == sorted(set(ids))
+    made = [uuid.UUID(each) for each in ids]
+    assert {(each.version, each.variant) for each in made} == {(7, uuid.RFC_4122)}
+    assert [str(each) for each in made] == ids
+
+
+def test_a_clock_that_makes_one_id_at_a_time_is_asked_for_each():
+    assert new_ids(FakeClock(seed=3), 5) == [clock.new_id() for clock in [FakeClock(seed=3)] for _ in range(5)]
 
 
 def test_ids_go_on_increasing_when_the_wall_clock_is_set_back(monkeypatch):
@@ -63,6 +77,11 @@ def test_the_stored_time_has_a_fixed_width_so_that_text_order_is_time_order():
     assert {len(each) for each in texts} == {len("2026-01-01T00:00:00.000000Z")}
     assert sorted(texts) == [iso(each) for each in sorted(moments)]
     assert iso(1767225600.5) == "2026-01-01T00:00:00.500000Z"
+
+
+def test_the_stored_time_is_rounded_to_microseconds_as_datetime_does():
+    for seconds in (0.0000005, 0.0000015, 1767225600.9999995, 1767225600.9999996, 1767225599.999999, 1e9 + 1 / 3, -0.5):
+        assert from_iso(iso(seconds)) == datetime.fromtimestamp(seconds, UTC)
 
 
 def test_a_stored_time_comes_back_as_an_aware_datetime():
