@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -11,4 +12,5 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]  # as pytest has it: these modules 
 from runner import main  # noqa: E402
 
 if __name__ == "__main__":
+    logging.getLogger("eventbus").setLevel(logging.CRITICAL)  # handlers fail on purpose, and disks, too
     sys.exit(main())
