@@ -184,7 +184,8 @@ class SystemClock:
         first = self._take(number)
         noise = bytearray(os.urandom(8 * number))
         noise[::8] = noise[::8].translate(_VARIANT)
-        text, made, front, millisecond = noise.hex(), [], "", -1
+        made: list[str] = []
+        text, front, millisecond = noise.hex(), "", -1
         for tick, at in zip(range(first, first + number), range(0, 16 * number, 16), strict=True):
             if tick >> 12 != millisecond:
                 millisecond = tick >> 12

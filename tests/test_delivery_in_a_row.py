@@ -12,7 +12,6 @@ from delivery_stage import Counted, Notes, Oops, Paid, Placed, accounted, only, 
 
 from eventbus import Context, Envelope, EventBus, Retry
 from eventbus.errors import WouldDeadlock
-from eventbus.events import Row
 from eventbus.retry import fixed
 from eventbus.store import reading
 from eventbus.store.reading import LARGE_PAGE, LIGHT_BYTES, page_size
