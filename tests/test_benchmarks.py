@@ -195,7 +195,11 @@ def test_a_run_of_some_writes_numbers_and_table(
     data = json.loads((tmp_path / "results" / "partial.json").read_text())
     assert json.loads(capsys.readouterr().out) == data
     (subject,) = data["subjects"]
-    assert {side["name"] for side in subject["sides"]} == {"eventbus", "scan + decode by hand"}
+    assert {side["name"] for side in subject["sides"]} == {
+        "eventbus",
+        "scan + decode by hand",
+        "scan + decode by hand, checksums compared",
+    }
     assert all(side["durability"] and side["median"] > 0 for side in subject["sides"])
     assert [goal["limit"] for goal in subject["goals"]] == [0.6]
     assert "## read: a loop over log.read" in (tmp_path / "results" / "partial.md").read_text()
