@@ -13,8 +13,12 @@ from eventbus.errors import EventDefinitionError
 from eventbus.events import EventType, event_type
 
 if TYPE_CHECKING:
+    from types import CoroutineType
+
     from eventbus.events import Vocabulary
     from eventbus.handlers import Target
+
+    Returned = CoroutineType[Any, Any, object] | bool | None  # of all else that it may be, nobody asks
 
 _ALL_BUT_TECHNICAL = "*"
 
@@ -29,7 +33,7 @@ class Snapshot:
         self.keys = frozenset(each.key for each in self.connections)
         functions = [each.function for each in self.connections if each.is_plain]
         plain = len(functions) == len(self.connections)
-        self.calls: list[Callable[..., Any]] = [f for f in functions if f is not None] if plain else []
+        self.calls: list[Callable[[Any], Returned]] = [f for f in functions if f is not None] if plain else []
         """The functions themselves, if there is nothing to do but to call them. Emptied when the snapshot
         becomes stale: a loop over them then ends by itself, and need not ask at every step."""
         self.takes_place = any(each.is_async or each.via is not None for each in self.connections)
