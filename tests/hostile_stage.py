@@ -2,8 +2,8 @@
 
     python tests/hostile_stage.py FOLDER
 
-runs commands, and a bus, on each file of a folder, and prints one JSON line for each that did what it must not. With
---fully after it, every command there is that only looks.
+runs commands, and a bus, on each file of a folder, and prints one JSON line for each that did what it must not, and
+one for each file with what took longest, in seconds. With --fully after it, every command there is that only looks.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import traceback
 import unicodedata
 from contextlib import closing
@@ -56,7 +57,12 @@ MAKING = (["salvage", "FILE", "NEW"], ["backup", "FILE", "NEW"])
 
 
 def complaints(folder: Path, *, fully: bool = False) -> list[dict[str, Any]]:
-    """What a child process found wrong with what it saw on each file of a folder; `fully`: with every command."""
+    """What is wrong with what became of the files of a folder; `fully`: with every command."""
+    return [line for line in report(folder, fully=fully) if "what" in line]
+
+
+def report(folder: Path, *, fully: bool = False) -> list[dict[str, Any]]:
+    """What a child process says of each file of a folder."""
     done = subprocess.run(
         [sys.executable, __file__, str(folder), *["--fully"] * fully],
         capture_output=True,
@@ -69,14 +75,16 @@ def complaints(folder: Path, *, fully: bool = False) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def looked_at(file: Path, room: Path) -> list[str]:
-    """Run every command that only looks, or writes elsewhere."""
+def looked_at(file: Path, room: Path, took: dict[str, float]) -> list[str]:
+    """Run every command that only looks, or writes elsewhere; `took` is told the seconds of each."""
     found: list[str] = []
     before = contents(file.parent)
     for command in ((*FULLY, *WITH_JSON) if "--fully" in sys.argv else BRIEFLY) + MAKING:
         new = room / "new.db"
         arguments = [str(new) if word == "NEW" else word for word in on(file, command)]
+        began = time.monotonic()
         found += [f"{' '.join(command)}: {what}" for what in wrong(arguments)]
+        took[" ".join(command)] = time.monotonic() - began
         new.unlink(missing_ok=True)
         if contents(file.parent) != before:
             found.append(f"{' '.join(command)}: it wrote")
@@ -134,7 +142,7 @@ def allow(act: Any) -> None:
         return
 
 
-def tried(file: Path, folder: Path) -> list[str]:
+def tried(file: Path, folder: Path, took: dict[str, float]) -> list[str]:
     """All that is wrong with what happens to one file, of which copies are used."""
     room, alone = folder / "room", folder / "alone"
     room.mkdir()
@@ -143,7 +151,10 @@ def tried(file: Path, folder: Path) -> list[str]:
     for end in ("", "-wal", "-shm"):
         if Path(f"{file}{end}").exists():
             shutil.copy(f"{file}{end}", f"{copy}{end}")
-    found = looked_at(copy, room) + [f"bus: {what}" for what in used(copy)]
+    found = looked_at(copy, room, took)
+    began = time.monotonic()
+    found += [f"bus: {what}" for what in used(copy)]
+    took["a bus"] = time.monotonic() - began
     shutil.rmtree(room)
     shutil.rmtree(alone)
     return found
@@ -151,8 +162,11 @@ def tried(file: Path, folder: Path) -> list[str]:
 
 def main(folder: Path) -> None:
     for file in sorted(folder.glob("*.db")):
-        for what in tried(file, folder):
-            sys.stdout.write(json.dumps({"file": file.name, "what": what}) + "\n")
+        took: dict[str, float] = {}
+        lines: list[dict[str, Any]] = [{"what": what} for what in tried(file, folder, took)]
+        slowest = max(took, key=lambda each: took[each])
+        for line in (*lines, {"slowest": slowest, "seconds": took[slowest]}):
+            sys.stdout.write(json.dumps({"file": file.name, **line}) + "\n")
         sys.stdout.flush()
 
 
