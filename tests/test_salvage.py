@@ -245,6 +245,15 @@ def test_the_program_tells_what_was_saved_and_what_was_lost(log: Path, new: Path
 # --- what is refused --------------------------------------------------------------------------------------
 
 
+def test_a_key_whose_name_is_no_text_any_more_is_not_asked_for(log: Path, new: Path) -> None:
+    with closing(sqlite3.connect(log)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    damaged = log.read_bytes().replace(b"PRIMARY KEY (subscription_id,", b"PRIMARY KEY (subscr\xf3ption_id,")
+    log.write_bytes(damaged.replace(b"subscription_id INTEGER", b"subscr\xf3ption_id INTEGER"))
+    assert damaged != log.read_bytes()
+    assert salvage(log, new).events == 2000
+
+
 def test_a_file_that_is_there_is_never_replaced(log: Path, new: Path) -> None:
     new.write_text("precious")
     for name in (new, log):

@@ -175,17 +175,18 @@ class Wreck:
 
         Read from its beginning until a page raises, and then from its end.
         """
-        sql = f"SELECT {', '.join(columns)} FROM {table}"
-        forward, whole = self._until_it_raises(f"{sql} ORDER BY {self._key(table)}")
+        sql, keys = f"SELECT {', '.join(columns)} FROM {table}", self._keys(table, columns)
+        forward, whole = self._until_it_raises(f"{sql} ORDER BY {', '.join(keys)}")
         if whole:
             return forward, True
-        backward, _ = self._until_it_raises(f"{sql} ORDER BY {self._key(table, ' DESC')}")
+        backward, _ = self._until_it_raises(f"{sql} ORDER BY {', '.join(f'{key} DESC' for key in keys)}")
         return [*forward, *reversed(backward)], False
 
-    def _key(self, table: str, direction: str = "") -> str:
-        """What the rows are stored by."""
+    def _keys(self, table: str, known: list[str]) -> list[str]:
+        """What the rows are stored by; where a name of it is not `known`, it may be any text, and is not used."""
         keys = self.ask("SELECT name FROM pragma_table_xinfo(?) WHERE pk > 0 ORDER BY pk", (table,))
-        return ", ".join(f"{name}{direction}" for (name,) in keys) or f"rowid{direction}"
+        names = [name for (name,) in keys]
+        return names if names and set(names) <= set(known) else ["rowid"]
 
     def _until_it_raises(self, sql: str) -> tuple[list[tuple[Any, ...]], bool]:
         self._connection.patience.renew(self._size)
