@@ -36,6 +36,7 @@ SIGNS = (
     "are lost",
     "is lost",
     "was told to",
+    "are missing",
     "malformed",
     "NotAnEventLog",
     "LogCorrupt",

@@ -46,8 +46,8 @@ def _acknowledge_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """A publish returns with its transaction open; whoever comes next commits it."""
     clean = Storage._start_clean
 
-    def commit(self: Storage, work: Callable[[sqlite3.Connection], Any], *, synced: bool = True) -> Any:
-        return work(self._begin(synced=synced))
+    def commit(self: Storage, work: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        return work(self._begin(synced=True), *given, **named)
 
     def start_clean(self: Storage) -> None:
         if self._writer.in_transaction:
@@ -63,10 +63,10 @@ def _acknowledge_on_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a commit says is not heard."""
     real = Storage.commit
 
-    def commit(self: Storage, work: Callable[[sqlite3.Connection], Any], *, synced: bool = True) -> Any:
+    def commit(self: Storage, work: Callable[..., Any], *given: Any, **named: Any) -> Any:
         results: list[Any] = []
         with suppress(LogError):
-            real(self, lambda open_one: results.append(work(open_one)), synced=synced)
+            real(self, lambda open_one: results.append(work(open_one, *given, **named)))
         return results[0] if results else None
 
     monkeypatch.setattr(Storage, "commit", commit)
@@ -96,9 +96,9 @@ def _any_content(monkeypatch: pytest.MonkeyPatch) -> None:
 def _any_version(monkeypatch: pytest.MonkeyPatch) -> None:
     real = append._Plan._next_sequence
 
-    def next_sequence(self: append._Plan, draft: append.Draft) -> int | None:
+    def next_sequence(self: append._Plan, draft: append.Draft, stream: str) -> int:
         draft.expected_version = None
-        return real(self, draft)
+        return real(self, draft, stream)
 
     monkeypatch.setattr(append._Plan, "_next_sequence", next_sequence)
 

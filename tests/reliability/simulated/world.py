@@ -26,7 +26,7 @@ from simulated.process import Process
 from simulated.publisher import Publisher
 
 from eventbus import EventBus, clock, delivery
-from eventbus.store import breather, disk, opening, trouble
+from eventbus.store import company, disk, opening, trouble
 from eventbus.store.outage import EVERY
 from eventbus.testing import FakeClock
 
@@ -328,7 +328,7 @@ def one_world(folder: Path, seed: int, template: Path) -> Iterator[World]:
 # Time, and who else has the file open: what a bus asks the machine for is answered alike each time.
 _THE_MACHINE = (
     (clock, "time", NO_MACHINE),
-    (breather, "is_shared", lambda path: True),
+    (company.Company, "is_there", lambda company: True),
     (trouble, "who_writes", lambda path: "another process"),
     (disk, "no_room", lambda path: None),
     (disk, "probe", lambda path: None),
