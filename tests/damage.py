@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 
-LOGS = Path(__file__).parent / "logs"
+from earlier import lay_out
+
 NASTY = "\x00\x07\x1b[2J\x1b]0;owned\x07\r\b\x7f\x9b31m\u202egnp.exe\u2066\u200b\u2028'; DROP TABLE eventbus_events; --"
 PIECES = (
     NASTY,
@@ -33,8 +34,7 @@ Files = dict[str, bytes]
 
 def whole_log(path: Path) -> bytes:
     """A log in which every room has something, as one file; made at `path`."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((LOGS / "version-2.sql").read_text())
+    with closing(sqlite3.connect(lay_out("version-2", path))) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
     return path.read_bytes()
 

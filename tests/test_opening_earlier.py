@@ -7,32 +7,20 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from delivery_stage import Counted, Placed, standing_still
-from fixture_stage import Reminded, Shop
+from delivery_stage import Counted, standing_still
+from earlier import GO_ON, LOGS, lay_out
 
-from eventbus import Retry
 from eventbus.store.schema import SCHEMA_VERSION
-from eventbus.testing import FakeClock
-
-LOGS = Path(__file__).parent / "logs"
 
 
-@pytest.fixture
-def version_1(tmp_path: Path) -> Path:
-    """Three events of two streams; of "stock" two deliveries are dead and one is held."""
-    path = tmp_path / "log.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((LOGS / "version-1.sql").read_text())
-    return path
+@pytest.fixture(params=GO_ON)
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
-def version_2(tmp_path: Path) -> Path:
-    """What tests/fixture_stage.py wrote: every room has something."""
-    path = tmp_path / "shop.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((LOGS / "version-2.sql").read_text())
-    return path
+def earlier(version: str, tmp_path: Path) -> Path:
+    return lay_out(version, tmp_path / "log.db")
 
 
 def tables(path: Path) -> dict[str, str]:
@@ -46,55 +34,24 @@ def tables(path: Path) -> dict[str, str]:
     return {name: columns[name] for name in sorted(columns)}
 
 
-def test_an_earlier_log_gets_the_tables_of_a_new_one(version_1: Path, tmp_path: Path) -> None:
-    with standing_still(version_1) as bus:
-        assert [each.event for each in bus.log.read()] == [Counted(1), Counted(2), Counted(3)]
+def test_every_log_that_is_kept_is_tried() -> None:
+    assert sorted(GO_ON) == sorted(path.stem for path in LOGS.iterdir())
+
+
+def test_an_earlier_log_goes_on_where_it_was(version: str, earlier: Path) -> None:
+    GO_ON[version](earlier)
+
+
+def test_an_earlier_log_gets_the_tables_of_a_new_one(earlier: Path, tmp_path: Path) -> None:
+    """If this release makes others than version-2.sql has, they are version 3; until 2 is released, write it anew."""
+    with standing_still(earlier) as bus:
+        assert bus.log.head > 0
         assert bus.query("SELECT schema_version FROM eventbus_log") == [{"schema_version": SCHEMA_VERSION}]
     with standing_still(tmp_path / "new.db") as bus:
         bus.start()
-    assert tables(version_1) == tables(tmp_path / "new.db")
+    assert tables(earlier) == tables(tmp_path / "new.db")
 
 
-def test_an_earlier_log_goes_on_where_it_was(version_1: Path) -> None:
-    numbers: list[int] = []
-    with standing_still(version_1) as bus:
-        bus.subscribe(
-            "stock", Counted, Placed, handler=lambda event: numbers.append(event.number), retry=Retry(attempts=1)
-        )
-        assert bus.publish(Counted(3), stream="item-2", idempotency_key="k").duplicate
-        bus.dead_letters.edit(1, Counted(7))
-        bus.dead_letters.retry(subscription="stock")
-        bus.drain()
-        assert sorted(numbers) == [2, 3, 7]
-        assert not bus.subscriptions["stock"].counts
-
-
-def test_a_log_of_version_2_has_the_tables_of_a_new_one(version_2: Path, tmp_path: Path) -> None:
-    """If this release makes others, they are version 3; while 2 is not released, write the fixture anew."""
-    with standing_still(version_2) as bus:
-        assert bus.log.head == 5
-    with standing_still(tmp_path / "new.db") as bus:
-        bus.start()
-    assert tables(version_2) == tables(tmp_path / "new.db")
-
-
-def test_every_room_of_a_log_of_version_2_goes_on_where_it_was(version_2: Path) -> None:
-    clock = FakeClock(seed=8)
-    shop = Shop(fails=False)
-    with standing_still(version_2, clock, source="shop") as bus:
-        shop.declare(bus)
-        assert bus.publish(Placed("1", 1), idempotency_key="order 1").duplicate
-        assert [letter.error for letter in bus.dead_letters.list()] == ["Oops: no"]
-        bus.dead_letters.retry(1, subscription="mail")
-        clock.advance(700)
-        bus.drain()
-        assert shop.charges == [], "its result is remembered"
-        assert {"mail 1", "charge 1", "ask 1", "ask 5", "ask 9"} == set(shop.given)
-        assert bus.query("SELECT number FROM stock ORDER BY number") == [{"number": each} for each in (1, 5, 9)]
-        clock.advance(86_400)
-        bus.drain()
-        assert {envelope.event.text for envelope in bus.log.read(types=Reminded)} == {"once", "hourly"}
-        assert [letter.subscription for letter in bus.dead_letters.list()] == ["eventbus.gaps"]
-        bus.ingest(Counted(6), source="warehouse", id="w-2", sequence=2)
-        bus.drain()
-        assert [each.event.number for each in bus.log.read(types=Counted)] == [1, 5, 9, 6, 7]
+def test_a_log_of_version_1_has_its_events(tmp_path: Path) -> None:
+    with standing_still(lay_out("version-1", tmp_path / "log.db")) as bus:
+        assert [each.event for each in bus.log.read()] == [Counted(1), Counted(2), Counted(3)]
