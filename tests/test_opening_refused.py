@@ -8,9 +8,12 @@ import socket
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cli_stage import run
+from earlier import lay_out
 from log_stage import (
     another_application_in_wal_mode,
     another_application_that_crashed,
@@ -22,6 +25,7 @@ from log_stage import (
     traces,
 )
 
+from eventbus import EventBus
 from eventbus.clock import SystemClock
 from eventbus.errors import LogCorrupt, LogError, LogIOError, LogOnNetworkFS, LogTooNew, NotAnEventLog
 from eventbus.store import opening
@@ -364,3 +368,25 @@ def test_a_place_without_shared_memory_is_refused(tmp_path: Path) -> None:
     without = Location(here.path, here.uri + "?vfs=unix-none", memory=False)
     with pytest.raises(LogIOError, match="cannot keep a WAL"):
         open_log(without, adopt=False, clock=SystemClock())
+
+
+@pytest.mark.parametrize("table", ["eventbus_types", "eventbus_sources"])
+def test_a_log_whose_names_cannot_be_read_is_a_damaged_one(tmp_path: Path, table: str) -> None:
+    path = lay_out("version-2", tmp_path / "log.db")
+    with closing(sqlite3.connect(path)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    data = bytearray(path.read_bytes())
+    data[4096 * (page - 1) : 4096 * page] = bytes(4096)
+    path.write_bytes(data)
+    with pytest.raises(LogCorrupt, match="malformed"):
+        EventBus(path, delivery="manual").start()
+
+
+def test_a_log_is_a_damaged_one_whose_damage_sqlite_tells_in_what_is_no_text(tmp_path: Path) -> None:
+    path = lay_out("version-2", tmp_path / "log.db")
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"events_stream ON eventbus_events", b"events_stream ON eventbus_event\xf8"))
+    assert path.read_bytes() != whole
+    with pytest.raises(LogCorrupt):
+        EventBus(path, delivery="manual").start()
+    assert "salvage" in run("log", path).err

@@ -39,7 +39,7 @@ class Asking:
         try:
             with viewing.snapshot(connection):
                 answer = question(connection)
-        except (sqlite3.Error, LogError, UnicodeEncodeError, OverflowError) as error:
+        except (sqlite3.Error, LogError, UnicodeError, OverflowError) as error:
             if tries and self._changed():
                 return self.ask(question, tries=tries - 1)
             if isinstance(error, LogError):

@@ -127,7 +127,7 @@ def _looked(
             if found is not None:
                 examine(connection)
             return connection
-        except (LogError, sqlite3.Error) as error:
+        except (LogError, sqlite3.Error, UnicodeDecodeError) as error:
             connection.close()
             settled = Shape.of(path) == shape and not (isinstance(error, sqlite3.Error) and is_busy(error))
             if settled or not deadline.left():

@@ -78,9 +78,11 @@ class Storage:
         self.names.forget()  # what was recorded while it was opened is read like everything else
         try:
             self.names.refresh(self._writer)
-        except BaseException:
+        except BaseException as error:
             self._writer.close()
             self.custody.close()
+            if is_sqlites(error):
+                raise translate(self.path, error, during="open") from error
             raise
         self.names.refill = self._refill_names
 
@@ -326,7 +328,7 @@ class Storage:
             connection = self.custody.readers.take()
             try:
                 yield connection
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 raise translate(self.path, error, during="read") from error
             finally:
                 self.custody.readers.give_back(connection)

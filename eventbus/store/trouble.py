@@ -36,13 +36,22 @@ _OUTCOMES: dict[str, Stored] = {"begin a transaction": "not stored", "write": "n
 _READONLY_DBMOVED = 1032
 
 
-def is_sqlites(error: BaseException) -> TypeGuard[sqlite3.Error | OverflowError]:
-    """True for an error of SQLite's, and for a number that it cannot hold, as after a position of 2**63 - 1."""
-    return isinstance(error, sqlite3.Error) or (isinstance(error, OverflowError) and "SQLite INTEGER" in str(error))
+def is_sqlites(error: BaseException) -> TypeGuard[sqlite3.Error | OverflowError | UnicodeDecodeError]:
+    """True for an error of SQLite's, and for what only damage brings about.
+
+    That is a number SQLite cannot hold, as after position 2**63 - 1, and a message of its that quotes what is no text.
+    """
+    if isinstance(error, OverflowError):
+        return "SQLite INTEGER" in str(error)
+    return isinstance(error, sqlite3.Error | UnicodeDecodeError)
 
 
-def translate(path: str, error: sqlite3.Error | OverflowError, *, during: str) -> LogError:
+def translate(path: str, error: sqlite3.Error | OverflowError | UnicodeDecodeError, *, during: str) -> LogError:
     """Our error for one of SQLite's, met while trying to `during` ("open", "write", "commit", ...)."""
+    if isinstance(error, UnicodeDecodeError):
+        return LogCorrupt(
+            path, f"could not {during}: a name in it is no text (not UTF-8).", stored=_OUTCOMES.get(during, "")
+        )
     if isinstance(error, OverflowError):
         return LogCorrupt(
             path, "its numbers are used up: somebody has written the largest there is.", stored="not stored"
