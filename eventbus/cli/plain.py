@@ -33,8 +33,13 @@ Keep = Literal["start", "end", "both"]
 _REMEMBERED = 4096  # characters whose properties were looked up; no text has many more kinds of them
 
 
-def plain(text: str) -> str:
-    """Show `text` on one line: control, format, bidirectional, surrogate and invisible characters escaped."""
+def plain(text: object) -> str:
+    """Show `text` on one line: control, format, bidirectional, surrogate and invisible characters escaped.
+
+    In a damaged log it may be something else, which is shown as what it is.
+    """
+    if not isinstance(text, str):
+        text = str(text)
     if text.isprintable() and (text.isascii() or _INKLESS.isdisjoint(text)):
         return text
     return "".join(map(_shown, text))

@@ -15,6 +15,7 @@ from eventbus.store import viewing
 from eventbus.store.location import Location
 from eventbus.store.looking import Look, Shape
 from eventbus.store.opening import look
+from eventbus.store.soundness import BLUNDERS, blame
 from eventbus.store.trouble import translate, translate_os
 
 T = TypeVar("T")
@@ -45,6 +46,9 @@ class Asking:
             if isinstance(error, LogError):
                 raise
             raise self._told(connection, error) from error
+        except BLUNDERS as error:
+            blame(connection, self.path, error)
+            raise
         return self.ask(question, tries=tries - 1) if tries and self._changed() else answer
 
     def has_news(self) -> bool:

@@ -29,6 +29,7 @@ from eventbus.store.lending import Loans
 from eventbus.store.location import Location
 from eventbus.store.names import NameBook
 from eventbus.store.querying import Asker
+from eventbus.store.soundness import BLUNDERS, blame
 from eventbus.store.transaction import inside
 from eventbus.store.trouble import begin_immediate, is_sqlites, translate
 from eventbus.store.turnstile import Turn, Turnstile
@@ -204,6 +205,7 @@ class Storage:
         self._breather.end()
         if is_sqlites(error):
             raise translate(self.path, error, during="write") from error
+        blame(self._writer, self.path, error)
 
     def _count_commit(self) -> None:
         if self.custody.is_due():
@@ -215,8 +217,7 @@ class Storage:
         if not self.closed and self._writer.in_transaction:
             try:
                 self._writer.execute(_ROLLBACK)
-            except sqlite3.Error:
-                # The error that brought us here matters more; this one only says the transaction is gone.
+            except sqlite3.Error:  # the error that brought us here matters more; the transaction is gone either way
                 _log.warning("rolling back failed", exc_info=True)
 
     def _set_sync(self, synced: bool) -> None:
@@ -320,8 +321,7 @@ class Storage:
         """A read-only connection that nobody else uses meanwhile; in memory, inside a transaction, its own."""
         self.check()
         if self.location.memory and self.has_open_here():
-            guest = self.guest()
-            with guest.ours():
+            with (guest := self.guest()).ours():
                 yield guest.connection
             return
         with self._turn_in_memory():
@@ -330,6 +330,9 @@ class Storage:
                 yield connection
             except (sqlite3.Error, UnicodeDecodeError) as error:
                 raise translate(self.path, error, during="read") from error
+            except BLUNDERS as error:
+                blame(connection, self.path, error)
+                raise
             finally:
                 self.custody.readers.give_back(connection)
 
