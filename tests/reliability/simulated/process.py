@@ -130,6 +130,8 @@ class Process:
         if attachment.attached is not None:
             attachment.attached.storage.closed = attachment.attached.closed = True
             attachment.attached.pump.roster._leases.close()
+            for connection in attachment.attached.storage.custody.readers.close():  # opened when nobody's turn it was
+                cut_off(connection)
         self.world.died(self)
 
     def close(self) -> None:
