@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from functools import cache
-from itertools import chain, count, islice
+from itertools import islice
 from typing import Any
 
 from eventbus.store.checksums import header_sum, spelled_rest, spelled_source, spelled_type
@@ -64,11 +64,14 @@ class Kind:
         if rows == 1:
             connection.execute(_statement(self._columns, self._own, 1), (*self._shared, *values))
             return
-        done, width = 0, len(self._own)
+        done, width, shared = 0, len(self._own), self._shared
         for size in _SIZES:
             while rows - done >= size:
-                some = values if size == rows else values[done * width : (done + size) * width]
-                connection.execute(_statement(self._columns, self._own, size), (*self._shared, *some))
+                bound: list[Any] = []
+                for at in range(done * width, (done + size) * width, width):
+                    bound += shared
+                    bound += values[at : at + width]
+                connection.execute(_statement(self._columns, self._own, size), bound)
                 done += size
 
 
@@ -86,9 +89,10 @@ def is_alike(one: Draft, other: Draft) -> bool:
 
 @cache
 def _statement(shared: tuple[str, ...], own: tuple[str, ...], rows: int) -> str:
-    """For so many rows; the values of `shared` are bound once, in front of those of the rows."""
-    numbers = count(len(shared) + 1)
-    common = [f"?{number}" for number in range(1, len(shared) + 1)]
-    row = (", ".join(chain(common, (f"?{next(numbers)}" for _ in own))) for _ in range(rows))
-    names = ", ".join((*shared, *own))
-    return f"INSERT INTO eventbus_events ({names}) VALUES {', '.join(f'({each})' for each in row)}"
+    """For so many rows; in each the values of `shared` stand in front of its own.
+
+    None has a number: Python 3.12 takes `?1` for a name, and warns of it.
+    """
+    names = (*shared, *own)
+    row = f"({', '.join('?' * len(names))})"
+    return f"INSERT INTO eventbus_events ({', '.join(names)}) VALUES {', '.join([row] * rows)}"
