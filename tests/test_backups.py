@@ -14,14 +14,13 @@ from pathlib import Path
 import pytest
 from cli_stage import contents, run
 from delivery_stage import Counted, standing_still
+from earlier import lay_out
 from log_stage import raw, run_python
 
 from eventbus import EventBus, LogError
 from eventbus.backups import back_up_file
 from eventbus.doctor import examine
 from eventbus.errors import LogBusy, LogCorrupt, LogIOError, LogRolledBack, NotAnEventLog, WouldDeadlock
-
-LOGS = Path(__file__).parent / "logs"
 
 
 @pytest.fixture
@@ -287,8 +286,7 @@ def test_the_program_says_in_one_sentence_why_there_is_no_copy(bus: EventBus, pa
 
 
 def test_a_log_of_an_earlier_release_is_copied_as_it_is(path: Path, new: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((LOGS / "version-1.sql").read_text())
+    lay_out("version-1", path)
     assert back_up_file(path, new).events == 3
     with closing(sqlite3.connect(new)) as connection:
         assert connection.execute("SELECT schema_version FROM eventbus_log").fetchone() == (1,)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cli_stage import contents, run
 from delivery_stage import ONCE, Counted, failing, standing_still
+from earlier import lay_out
 from log_stage import command, environment, killed, make_log, raw
 from samplelog import SampleLog
 
@@ -20,7 +21,6 @@ from eventbus.doctor import Examination, Finding, examine
 from eventbus.doctor.engine import has_wal_reset_bug
 from eventbus.errors import LogTooNew, NotAnEventLog
 
-LOGS = Path(__file__).parent / "logs"
 HOUR = 3600.0
 linux = pytest.mark.skipif(not os.path.exists("/proc/locks"), reason="only Linux lists locks")
 
@@ -226,8 +226,7 @@ def test_a_table_that_lost_a_column_is_damage(log: Path) -> None:
 
 
 def test_a_log_of_an_earlier_release_is_examined_as_it_is(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((LOGS / "version-1.sql").read_text())
+    lay_out("version-1", path)
     path.chmod(0o600)
     examined = examine(path)
     assert list(found(examined)) == ["old-tables"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from bus_stage import Recorder
 from delivery_stage import Notes, standing_still
+from earlier import lay_out
 from outbox_stage import ORDERED, Ordered, insert, insert_into, numbers, row, waiting
 from test_several_processes import LONGEST
 
@@ -263,8 +264,7 @@ def test_a_file_that_was_adopted_has_one(path: Path) -> None:
 
 
 def test_a_log_of_an_earlier_version_gets_one(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((Path(__file__).parent / "logs" / "version-1.sql").read_text())
+    lay_out("version-1", path)
     with standing_still(path) as bus:
         before = bus.log.head
         insert(path, row(1))

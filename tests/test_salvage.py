@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 from cli_stage import contents, run
 from delivery_stage import ONCE, Counted, Notes, failing, only, standing_still
+from earlier import lay_out
 from log_stage import raw, run_python
 
 from eventbus import EventBus, LogError
 from eventbus.doctor import examine, salvage
 from eventbus.errors import LogCorrupt, LogTooNew, NotAnEventLog
-
-LOGS = Path(__file__).parent / "logs"
 
 
 @pytest.fixture
@@ -106,8 +105,7 @@ def test_cursors_mean_in_the_new_log_what_they_meant(log: Path, new: Path) -> No
 
 
 def test_all_rooms_of_a_log_are_brought_over(path: Path, new: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((LOGS / "version-2.sql").read_text())
+    lay_out("version-2", path)
     saved = salvage(path, new)
     assert saved.is_whole
     tables = [
@@ -124,8 +122,7 @@ def rows(path: Path) -> dict[str, list[Any]]:
 
 
 def test_a_log_of_an_earlier_release_is_brought_over_with_the_tables_of_this_one(path: Path, new: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((LOGS / "version-1.sql").read_text())
+    lay_out("version-1", path)
     saved = salvage(path, new)
     assert (saved.is_whole, saved.carried["eventbus_deliveries"]) == (True, 3)
     assert list(numbers(new).values()) == [1, 2, 3]
