@@ -168,7 +168,7 @@ def backup(stage: Stage) -> None:
     with stage.bus() as bus:
         stage.one(bus, "1.one.1")
         with contextlib.suppress(EventBusError):
-            bus.backup(stage.folder / COPY)  # type: ignore[attr-defined]
+            bus.backup(stage.folder / COPY)
             stage.told.copy()
         stage.one(bus, "1.one.2")
 
@@ -183,11 +183,6 @@ SCENES: dict[str, tuple[Scene, Scene]] = {
     "migrate": (a_log_of_version_1, create),
     "backup": (a_log, backup),
 }
-
-
-def lacking(scene: str) -> str | None:
-    """Why a scene cannot be played."""
-    return "there is no bus.backup yet" if scene == "backup" and not hasattr(EventBus, "backup") else None
 
 
 def play(scene: str, folder: Path) -> None:
