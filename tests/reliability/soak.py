@@ -27,6 +27,7 @@ MOST_WAL = 16 << 20  # bytes
 MORE_MEMORY = 8 << 20  # bytes that its peak may grow by from the second third of a run to the last one
 MORE_DESCRIPTORS = 4
 WARM = 0.2  # of a run, in which everything is opened and loaded
+FEWEST = 40  # sizes, one a second; in a shorter run each reader that is opened for the first time would be growth
 BETWEEN_BACKUPS = 30.0  # seconds
 LONGEST = 600.0  # seconds for what the last processes left undone
 
@@ -41,11 +42,11 @@ class Watch:
 
 
 def grew(sizes: Sequence[float], most: float) -> str:
-    """What is wrong with a series that ought to be flat; "" if nothing is.
+    """What is wrong with a series that ought to be flat; "" if nothing is, or it is too short to tell.
 
-    The peak of its last third is compared with that of the third before it: what is loaded late is no growth.
+    Once it has warmed up, the peak of the second half is compared with that of the first: loading late is no growth.
     """
-    settled = sizes[int(len(sizes) * WARM) :]
+    settled = sizes[int(len(sizes) * WARM) :] if len(sizes) >= FEWEST else []
     half = len(settled) // 2
     before, after = max(settled[:half], default=0), max(settled[half:], default=0)
     return f"grew from {before:g} to {after:g}" if after > before + most else ""

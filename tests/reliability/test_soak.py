@@ -23,9 +23,10 @@ def test_a_short_soak_loses_and_doubles_nothing() -> None:
         ([50.0, 55.0] * 30, False),
         ([50.0 + second for second in range(60)], True),
         ([50.0] * 45 + [90.0] + [50.0] * 14, True),
+        ([float(second) for second in range(8)], False),
         ([], False),
     ],
-    ids=["flat", "loaded late", "up and down", "steadily", "a peak at the end", "nothing measured"],
+    ids=["flat", "loaded late", "up and down", "steadily", "a late peak", "too short", "nothing measured"],
 )
 def test_growth_is_told_from_up_and_down(sizes: list[float], grows: bool) -> None:
     assert bool(grew(sizes, 5.0)) is grows
