@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eventbus import EventBus, Retry, event
-from eventbus.store import viewing
+from eventbus.store import overview
 from eventbus.store.opening import look
 
 BATCH = 1000
@@ -85,10 +85,10 @@ def main(subscriptions: int, dead: int, events: int) -> None:
         path = Path(folder) / "events.db"
         fill(str(path), subscriptions, dead, events)
         connection = look(path)
-        views = viewing.everyone(connection)
+        views = overview.everyone(connection)
         assert sum(view.counts.get("dead", 0) for view in views) == dead // subscriptions * subscriptions
         print(f"{len(views)} subscriptions, {dead} dead letters, {events:,} events")
-        print(f"the store: {median(lambda: viewing.everyone(connection)):.1f} ms")
+        print(f"the store: {median(lambda: overview.everyone(connection)):.1f} ms")
         connection.close()
         for words in ([], ["--json"]):
             command = [sys.executable, "-m", "eventbus", "subscriptions", *words, str(path)]

@@ -9,7 +9,7 @@ from samplelog import SampleLog
 
 from eventbus import Retry
 from eventbus.retry import fixed
-from eventbus.store import viewing
+from eventbus.store import overview
 from eventbus.testing import FakeClock
 
 NAME = "stock"
@@ -76,7 +76,7 @@ def test_all_are_counted_in_one_pass_and_each_from_where_it_stands(tmp_path: Pat
     for cursor in range(21):
         log.subscription(f"odd-{cursor:02}", ("Odd", "base"), cursor=cursor)
         log.subscription(f"all-{cursor:02}", ("*", "pattern"), cursor=cursor)
-    found = {view.row.name: view for view in viewing.everyone(log.db)}
+    found = {view.row.name: view for view in overview.everyone(log.db)}
     times = [time for (time,) in log.db.execute("SELECT time FROM eventbus_events ORDER BY position")]
     for cursor in range(21):
         odd, every = found[f"odd-{cursor:02}"], found[f"all-{cursor:02}"]
@@ -93,7 +93,7 @@ def test_what_is_settled_ahead_of_the_cursor_is_no_lag(tmp_path: Path) -> None:
     for number in range(4):
         log.event("Odd", ago=10.0 - number)
     log.subscription("ahead", ("Odd", "base"), cursor=1, ahead=(2, 3))
-    (view,) = viewing.everyone(log.db)
+    (view,) = overview.everyone(log.db)
     assert view.behind == 1
     assert view.oldest == log.db.execute("SELECT time FROM eventbus_events WHERE position = 4").fetchone()[0]
     log.db.close()

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from samplelog import SampleLog, shop
 
-from eventbus.store import reading, viewing
+from eventbus.store import overview, reading, stored_types, viewing
 from eventbus.store.opening import look
 from eventbus.store.reading import Selection
+from eventbus.store.snapshot import data_version, snapshot
 
 
 @pytest.fixture
@@ -47,10 +48,10 @@ def test_an_event_whose_type_and_source_are_missing_is_still_shown(sample: Sampl
 def test_a_pattern_means_the_types_it_matches_and_those_derived_from_them(sample: SampleLog) -> None:
     order = sample.type("shop.Order", bases=("shop.Fact",))
     sample.type("mail.Sent")
-    assert viewing.type_ids(sample.db, ["shop.Fact"]) == (order,)
-    assert viewing.type_ids(sample.db, ["shop.*"]) == (order,)
-    assert viewing.type_ids(sample.db, ["Shop.*"]) == ()
-    assert viewing.type_ids(sample.db, []) is None
+    assert stored_types.type_ids(sample.db, ["shop.Fact"]) == (order,)
+    assert stored_types.type_ids(sample.db, ["shop.*"]) == (order,)
+    assert stored_types.type_ids(sample.db, ["Shop.*"]) == ()
+    assert stored_types.type_ids(sample.db, []) is None
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_effects_are_the_events_that_name_this_one_as_their_cause(shop_log: sqli
 def test_text_that_is_not_utf_8_is_shown_not_refused(sample: SampleLog) -> None:
     sample.event("Odd")
     sample.db.execute("UPDATE eventbus_events SET stream = CAST(x'6fff' AS TEXT), sequence = 1")
-    with viewing.snapshot(sample.db):
+    with snapshot(sample.db):
         (event,) = viewing.page(sample.db, Selection())
     assert event.stream == "o\udcff"
 
@@ -98,7 +99,7 @@ def test_text_that_is_not_utf_8_is_shown_not_refused(sample: SampleLog) -> None:
 def test_a_snapshot_sees_one_moment(sample: SampleLog) -> None:
     sample.event("First")
     reader = look(sample.path)
-    with viewing.snapshot(reader):
+    with snapshot(reader):
         before = reading.last_position(reader)
         sample.event("Second")
         assert reading.last_position(reader) == before == 1
@@ -108,55 +109,11 @@ def test_a_snapshot_sees_one_moment(sample: SampleLog) -> None:
 
 def test_data_version_changes_when_another_connection_commits(sample: SampleLog) -> None:
     reader = look(sample.path)
-    before = viewing.data_version(reader)
-    assert viewing.data_version(reader) == before
+    before = data_version(reader)
+    assert data_version(reader) == before
     sample.event("News")
-    assert viewing.data_version(reader) != before
+    assert data_version(reader) != before
     reader.close()
-
-
-def behind(log: SampleLog) -> dict[str, int]:
-    return {view.row.name: view.behind for view in viewing.everyone(log.db)}
-
-
-def test_a_subscription_is_behind_only_by_events_that_concern_it(sample: SampleLog) -> None:
-    sample.type("Tick", kind="technical")
-    sample.type("shop.Placed", bases=("shop.Fact",))
-    for name in ("shop.Placed", "Other", "Tick", "shop.Placed"):
-        sample.event(name)
-    sample.subscription("by type", ("shop.Placed", "pattern"))
-    sample.subscription("by base", ("shop.Fact", "base"))
-    sample.subscription("by pattern", ("shop.*", "pattern"))
-    sample.subscription("all", ("*", "pattern"))
-    sample.subscription("technical", ("Tick", "pattern"))
-    sample.subscription("later", ("shop.Placed", "pattern"), start=1)
-    sample.subscription("further", ("shop.Placed", "pattern"), cursor=2)
-    sample.subscription("out of order", ("shop.Placed", "pattern"), ahead=(4,))
-    sample.subscription("nothing", ("Unheard", "pattern"))
-    assert behind(sample) == {
-        "by type": 2,
-        "by base": 2,
-        "by pattern": 2,
-        "all": 3,
-        "technical": 1,
-        "later": 1,
-        "further": 1,
-        "out of order": 1,
-        "nothing": 0,
-    }
-
-
-def test_a_delivery_beyond_the_cursor_is_retrying_not_behind(sample: SampleLog) -> None:
-    sample.event("Placed")
-    stuck = sample.subscription("strict", ("Placed", "pattern"))
-    sample.delivery(stuck, 1, "retrying", attempts=1, due_in=5, error="ValueError: no")
-    (view,) = viewing.everyone(sample.db)
-    assert (view.behind, view.counts, view.last_error) == (0, {"retrying": 1}, "ValueError: no")
-    assert view.next_due is not None
-
-
-def test_only_the_subscriptions_of_a_role_are_listed(shop_log: sqlite3.Connection) -> None:
-    assert [view.row.name for view in viewing.everyone(shop_log, role="projection")] == ["sales"]
 
 
 def test_an_event_stands_somewhere_with_each_subscription_that_it_concerns(sample: SampleLog) -> None:
@@ -194,7 +151,7 @@ def test_dead_letters_come_in_pages_with_their_events_and_what_they_hold(sample:
     sample.delivery(sick, 1, "dead", key="order-1", attempts=2, error="ValueError: no")
     sample.delivery(sick, 2, "held", key="order-1")
     sample.delivery(sick, 4, "dead")
-    row = viewing.everyone(sample.db)[0].row
+    row = overview.everyone(sample.db)[0].row
     first = viewing.dead_letters(sample.db, row, limit=1)
     second = viewing.dead_letters(sample.db, row, after=1, limit=1)
     assert [(letter.delivery.position, letter.held) for letter in first + second] == [(1, 1), (4, 0)]

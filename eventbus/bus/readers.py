@@ -20,7 +20,7 @@ from eventbus.events import Envelope
 from eventbus.outbox import SUBSCRIPTION as REFUSED_ROWS
 from eventbus.projections import Projection
 from eventbus.projections.rebuilding import Progress, Rebuilds
-from eventbus.store import breakers, deliveries, subscriptions, viewing
+from eventbus.store import breakers, deliveries, overview, subscriptions
 from eventbus.store.deliveries import DeliveryState
 from eventbus.store.drafts import Draft
 from eventbus.store.rewinding import Rewind
@@ -95,7 +95,7 @@ class Subscription:
         """
         with self._engine.storage.reading() as connection:
             row = self._shown(connection)
-            found = viewing.lag_of(connection, self._engine.definitions.successor(connection, row) or row)
+            found = overview.lag_of(connection, self._engine.definitions.successor(connection, row) or row)
         since = None if found.oldest is None else from_iso(found.oldest).timestamp()
         return Lag(found.events, 0.0 if since is None else max(self._engine.clock.time() - since, 0.0))
 

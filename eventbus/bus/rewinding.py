@@ -11,7 +11,7 @@ from eventbus import technical
 from eventbus.clock import iso
 from eventbus.engine import Engine
 from eventbus.errors import EventBusError
-from eventbus.store import append, rewinding, subscriptions, viewing
+from eventbus.store import append, rewinding, stored_types, subscriptions
 from eventbus.store.drafts import Draft
 from eventbus.store.rewinding import Rewind
 from eventbus.store.subscriptions import SubscriptionRow
@@ -27,7 +27,7 @@ def rewind(
 
     with engine.storage.writing() as connection:
         row = _current(connection, row_id)
-        known = list(viewing.types(connection).values())
+        known = list(stored_types.types(connection).values())
         position = position_of(connection, row, after)
         planned = rewinding.plan(connection, row, position, known)
         now = iso(engine.clock.time())
@@ -50,7 +50,7 @@ def rewind(
 def preview(connection: sqlite3.Connection, row_id: int, after: After) -> Rewind:
     """What a rewind would do; changes nothing."""
     row = _current(connection, row_id)
-    return rewinding.plan(connection, row, position_of(connection, row, after), viewing.types(connection).values())
+    return rewinding.plan(connection, row, position_of(connection, row, after), stored_types.types(connection).values())
 
 
 def position_of(connection: sqlite3.Connection, row: SubscriptionRow, after: After) -> int:

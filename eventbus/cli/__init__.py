@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     SIGTERM ends `run` with SystemExit(143).
     """
+    if arguments is None:  # this process is the program's; it collects again when its command is loaded (program.py)
+        gc.disable()
     _open_what_is_closed()
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))

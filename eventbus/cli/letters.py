@@ -18,7 +18,7 @@ from eventbus.cli.show import one_event
 from eventbus.cli.spelling import as_record, kind_style, loaded, place, spelled
 from eventbus.cli.units import number, relative
 from eventbus.errors import EventBusError
-from eventbus.store import subscriptions, viewing
+from eventbus.store import stored_types, subscriptions, viewing
 from eventbus.store.letters import Wanted
 from eventbus.store.viewing import DeadLetter
 
@@ -71,7 +71,7 @@ class Asked:
         for row in look.ask(lambda connection: subscribers(connection, look.path, self.subscription)):
             after = 0
             while True:
-                type_ids = look.ask(lambda connection: viewing.type_ids(connection, self.types))
+                type_ids = look.ask(lambda connection: stored_types.type_ids(connection, self.types))
                 wanted = Wanted(type_ids, self.error, since, until, self.text)
                 letters = look.ask(partial(viewing.dead_letters, row=row, wanted=wanted, after=after))
                 if not letters:

@@ -15,7 +15,7 @@ from eventbus.cli.place import NUMBER, Look, locate, on_a_log
 from eventbus.cli.screen import Cell, Column, Layout, Screen
 from eventbus.cli.spelling import as_record, day_and_time, gist, kind_style, place_cells
 from eventbus.cli.units import moment
-from eventbus.store import reading, viewing
+from eventbus.store import reading, stored_types, viewing
 from eventbus.store.reading import Selection
 from eventbus.store.viewing import StoredEvent
 
@@ -34,7 +34,7 @@ class Filters:
         """The next events of what is left of the selection."""
         return look.ask(
             lambda connection: viewing.page(
-                connection, attrs.evolve(selection, type_ids=viewing.type_ids(connection, self.types)), limit
+                connection, attrs.evolve(selection, type_ids=stored_types.type_ids(connection, self.types)), limit
             )
         )
 
@@ -42,7 +42,7 @@ class Filters:
         """The selection from which on there are at most `count` events."""
 
         def before(connection: Any) -> int:
-            ids = viewing.type_ids(connection, self.types)
+            ids = stored_types.type_ids(connection, self.types)
             return viewing.before_last(connection, attrs.evolve(self.selection, type_ids=ids), count)
 
         return attrs.evolve(self.selection, after=look.ask(before))
@@ -116,11 +116,11 @@ def stored_moment(text: str | None, screen: Screen, option: str = "--since") -> 
 
 def _explain_nothing(look: Look, types: Sequence[str]) -> None:
     """Say on stderr why nothing was listed."""
-    names = sorted({known.name for known in look.ask(viewing.types).values()})
+    names = sorted({known.name for known in look.ask(stored_types.types).values()})
     words = Screen.of(as_json=False, stream=sys.stderr)
     if not names:
         words.line("The log is empty.")
-    elif types and look.ask(lambda connection: viewing.type_ids(connection, types)) == ():
+    elif types and look.ask(lambda connection: stored_types.type_ids(connection, types)) == ():
         words.line(f"No type matches {' or '.join(types)}. This log has: {', '.join(names)}")
     else:
         words.line("No event matches.")

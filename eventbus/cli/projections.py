@@ -19,8 +19,8 @@ from eventbus.cli.standing import titled
 from eventbus.cli.subscriptions import STATES, count_cell, say_how_to_go_on
 from eventbus.cli.units import plural, relative, span
 from eventbus.errors import EventBusError
-from eventbus.store import viewing
-from eventbus.store.viewing import SubscriptionView
+from eventbus.store import overview
+from eventbus.store.overview import SubscriptionView
 
 _COLUMNS = (
     Column("NAME", gives=True),
@@ -43,7 +43,7 @@ def projections() -> None:
 def list_(file: str | None, app: str | None, as_json: bool) -> None:
     """List the projections: how far behind each is, and its tables."""
     screen, look = Screen.of(as_json=as_json), Look(locate(file, app))
-    found = look.ask(lambda connection: viewing.everyone(connection, role="projection"))
+    found = look.ask(lambda connection: overview.everyone(connection, role="projection"))
     if as_json:
         for view in found:
             screen.record(_as_record(view))

@@ -19,7 +19,7 @@ from eventbus.cli.loading import NotLoaded, load_bus, needed_bus_option
 from eventbus.cli.place import Look, given, on_a_log
 from eventbus.cli.screen import Screen
 from eventbus.cli.units import due, number, plural, span
-from eventbus.store import viewing
+from eventbus.store import overview
 
 if TYPE_CHECKING:
     from eventbus.bus import EventBus
@@ -43,7 +43,7 @@ class Numbers:
     @classmethod
     def of(cls, look: Look) -> Numbers:
         """As they are now."""
-        views = look.ask(viewing.everyone)
+        views = look.ask(overview.everyone)
         due = [view.next_due for view in views if view.next_due is not None]
         counts = {state: sum(view.counts.get(state, 0) for view in views) for state in ("retrying", "held", "dead")}
         return cls(

@@ -14,7 +14,7 @@ from eventbus.cli.spelling import loaded
 from eventbus.cli.subscriptions import count_cell
 from eventbus.cli.units import due, relative
 from eventbus.store import schedules as rows_of
-from eventbus.store import viewing
+from eventbus.store import stored_types
 from eventbus.store.schedules import ScheduleRow
 
 _STATES: dict[str, Style] = {
@@ -69,7 +69,7 @@ def schedules(
     declared = None if bus is None else declared_schedules(bus, given(file, app))
     screen, look = Screen.of(as_json=as_json), Look(locate(file, app))
     found, types = look.ask(
-        lambda connection: (rows_of.listed(connection, min(limit, _MOST) + 1), viewing.types(connection))
+        lambda connection: (rows_of.listed(connection, min(limit, _MOST) + 1), stored_types.types(connection))
     )
     found, cut = found[:limit], len(found) > limit
     names = {type_id: each.name for type_id, each in types.items()}

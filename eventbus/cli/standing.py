@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import attrs
 
 from eventbus.cli.units import due, number
 from eventbus.clock import iso
-from eventbus.store.deliveries import DeliveryRow
 from eventbus.store.lockfile import is_delivered
 from eventbus.store.subscriptions import STANDING, SubscriptionRow
-from eventbus.store.viewing import Standing
+
+if TYPE_CHECKING:
+    from eventbus.store.deliveries import DeliveryRow
+    from eventbus.store.viewing import Standing
 
 
 def titled(row: SubscriptionRow) -> str:

@@ -14,10 +14,10 @@ from eventbus.cli.screen import Cell, Column, Screen, Style
 from eventbus.cli.standing import titled
 from eventbus.cli.units import due, number, span, stored_time
 from eventbus.clock import iso
-from eventbus.store import viewing
+from eventbus.store import overview
 from eventbus.store.lockfile import is_delivered
+from eventbus.store.overview import SubscriptionView
 from eventbus.store.subscriptions import STANDING
-from eventbus.store.viewing import SubscriptionView
 
 STATES: dict[str, Style] = {
     "active": "good",
@@ -53,7 +53,7 @@ def subscriptions(file: str | None, app: str | None, as_json: bool, bus: str | N
     With --bus, those that the bus does not declare are shown as orphans."""
     declared = None if bus is None else declared_names(bus, given(file, app))
     screen, look = Screen.of(as_json=as_json), Look(locate(file, app))
-    found = look.ask(viewing.everyone)
+    found = look.ask(overview.everyone)
     if as_json:
         for view in found:
             screen.record({**_as_record(view, declared, screen.now), "owner_alive": owner_alive(look.path, view)})

@@ -12,7 +12,7 @@ from eventbus.clock import from_iso, iso
 from eventbus.dead_letters.letter import DeadLetter, Filters, Found, Which
 from eventbus.errors import EventBusError
 from eventbus.events import Envelope, Receipt, event_type
-from eventbus.store import deliveries, letters, reading, subscriptions, viewing
+from eventbus.store import deliveries, letters, reading, stored_types, subscriptions, viewing
 from eventbus.store.deliveries import DeliveryRow
 from eventbus.store.letters import Wanted
 from eventbus.store.storage import Storage
@@ -111,7 +111,7 @@ class Finder:
 def _wanted(connection: sqlite3.Connection, filters: Filters) -> Wanted:
     error = filters.get("error")
     return Wanted(
-        type_ids=viewing.type_ids(connection, _types(filters.get("type"))),
+        type_ids=stored_types.type_ids(connection, _types(filters.get("type"))),
         error=error.__name__ if isinstance(error, type) else error,
         since=_moment("since", filters.get("since")),
         until=_moment("until", filters.get("until")),

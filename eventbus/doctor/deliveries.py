@@ -10,8 +10,8 @@ import attrs
 
 from eventbus.clock import iso
 from eventbus.doctor.finding import Finding, Severity, sized
-from eventbus.store import examining, viewing
-from eventbus.store.viewing import SubscriptionView
+from eventbus.store import examining, overview
+from eventbus.store.overview import SubscriptionView
 
 _LAG_SECONDS = 3600.0
 _MANY_DEAD = 100
@@ -44,7 +44,7 @@ class Moment:
 
 def of_subscriptions(connection: sqlite3.Connection, moment: Moment) -> Iterator[Finding]:
     """Those that nobody declares, that stand, or that are far behind."""
-    for view in viewing.everyone(connection):
+    for view in overview.everyone(connection):
         name = view.row.name
         if moment.declared is not None and name not in moment.declared:
             yield Finding(

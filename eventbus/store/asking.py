@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from eventbus.errors import LogCorrupt, LogError
-from eventbus.store import viewing
 from eventbus.store.location import Location
 from eventbus.store.looking import Look, Shape
 from eventbus.store.opening import look
+from eventbus.store.snapshot import data_version, snapshot
 from eventbus.store.soundness import BLUNDERS, blame
 from eventbus.store.trouble import translate, translate_os
 
@@ -38,7 +38,7 @@ class Asking:
         connection = self._open()
         connection.patience.renew(self._size())
         try:
-            with viewing.snapshot(connection):
+            with snapshot(connection):
                 answer = question(connection)
         except (sqlite3.Error, LogError, UnicodeError, OverflowError) as error:
             if tries and self._changed():
@@ -54,7 +54,7 @@ class Asking:
     def has_news(self) -> bool:
         """Whether anybody has committed since this was last asked; True the first time."""
         reopened = self._connection is None or self._changed()
-        version = viewing.data_version(self._open())
+        version = data_version(self._open())
         news = reopened or version != self._version
         self._version = version
         return news

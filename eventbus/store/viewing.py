@@ -6,20 +6,18 @@ no statement stays open and no log is too long. None of them needs the app's cla
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Literal, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from eventbus.store import deliveries, lag, letters, reading, subscriptions
 from eventbus.store.deliveries import DeliveryRow
-from eventbus.store.lag import Lag, Reader
 from eventbus.store.letters import Wanted
+from eventbus.store.overview import ahead_of, circuit_of
 from eventbus.store.reading import Selection
+from eventbus.store.stored_types import StoredType, types
 from eventbus.store.subscriptions import SubscriptionRow
 
 if TYPE_CHECKING:
@@ -27,28 +25,14 @@ if TYPE_CHECKING:
 
 Disposition = Literal["handled", "discarded", "running", "waiting", "retrying", "held", "dead"]
 
-_TYPES = "SELECT id, name, version, kind, bases FROM eventbus_types"
 _SOURCES = "SELECT id, name FROM eventbus_sources"
 _ID_BEGINS = f"SELECT {reading.COLUMNS} FROM eventbus_events WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
 _EFFECTS = f"SELECT {reading.COLUMNS} FROM eventbus_events WHERE causation_id = ? ORDER BY position LIMIT ?"
 _COUNT_EFFECTS = "SELECT count(*) FROM eventbus_events WHERE causation_id = ?"
-_REST = "SELECT discarded, skipped, owner, ahead, created_at, updated_at FROM eventbus_subscriptions WHERE id = ?"
-_NEXT_DUE = "SELECT min(due) FROM eventbus_deliveries WHERE subscription_id = ? AND state = 'retrying'"
 _ATTEMPTS = (
     "SELECT attempt, started_at, seconds, error_type, message, traceback FROM eventbus_attempts"
     " WHERE subscription_id = ? AND run = ? AND position = ? ORDER BY attempt DESC LIMIT ?"
 )
-
-
-@attrs.frozen
-class StoredType:
-    """A type's row: its name, and the names of the event classes it derives from."""
-
-    id: int
-    name: str
-    version: int
-    kind: str
-    bases: tuple[str, ...]
 
 
 @attrs.frozen
@@ -82,24 +66,6 @@ class StoredAttempt:
 
 
 @attrs.frozen
-class SubscriptionView:
-    """A subscription's row with what follows from it: how many events it is behind, what is stuck and why."""
-
-    row: SubscriptionRow
-    discarded: int
-    skipped: int
-    owner: str | None
-    created_at: str
-    updated_at: str
-    behind: int
-    oldest: str | None  # when the oldest event was recorded that it has still to handle by itself
-    counts: dict[str, int]  # deliveries by state
-    next_due: str | None
-    last_error: str | None
-    circuit: Circuit | None = None  # of its breaker, unless that is closed
-
-
-@attrs.frozen
 class Standing:
     """Where one event stands with one subscription; `delivery` has the rest unless all is normal.
 
@@ -121,47 +87,6 @@ class DeadLetter:
     delivery: DeliveryRow
     event: StoredEvent | None
     held: int  # deliveries that wait behind it
-
-
-@contextmanager
-def snapshot(connection: sqlite3.Connection) -> Generator[None]:
-    """All questions within see one moment of the log; text that is not UTF-8 is shown, not refused."""
-    connection.text_factory = _decoded
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.rollback()
-
-
-def _decoded(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
-
-
-def data_version(connection: sqlite3.Connection) -> int:
-    """A number that changes when another connection has committed."""
-    (version,) = connection.execute("PRAGMA data_version").fetchone()
-    return int(version)
-
-
-def types(connection: sqlite3.Connection) -> dict[int, StoredType]:
-    """Every type the log has met, by the id that its events carry."""
-    rows = connection.execute(_TYPES).fetchall()
-    return {
-        row_id: StoredType(row_id, name, version, kind, tuple(_listed(bases)))
-        for row_id, name, version, kind, bases in rows
-    }
-
-
-def type_ids(connection: sqlite3.Connection, patterns: Sequence[str]) -> tuple[int, ...] | None:
-    """The types that the names or patterns mean, with those derived from them; None (all) without any."""
-    if not patterns:
-        return None
-    return tuple(
-        known.id
-        for known in types(connection).values()
-        if any(fnmatchcase(name, pattern) for name in (known.name, *known.bases) for pattern in patterns)
-    )
 
 
 def page(connection: sqlite3.Connection, selection: Selection, limit: int = reading.PAGE) -> list[StoredEvent]:
@@ -215,52 +140,6 @@ def _named(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> lis
     return found
 
 
-def everyone(connection: sqlite3.Connection, *, role: str | None = None) -> list[SubscriptionView]:
-    """Every subscription the log knows (of one role), by name and generation."""
-    rows = [row for row in subscriptions.everyone(connection) if role in (None, row.role)]
-    rest = {row.id: connection.execute(_REST, (row.id,)).fetchone() for row in rows}
-    readers = [Reader(subscriptions.with_backfill(row), _listed(rest[row.id][3])) for row in rows]
-    found = lag.lags(connection, readers, types(connection).values())
-    return [
-        _viewed(connection, reader.row, each, rest[reader.row.id]) for reader, each in zip(readers, found, strict=True)
-    ]
-
-
-def _viewed(connection: sqlite3.Connection, row: SubscriptionRow, lag: Lag, rest: Sequence[Any]) -> SubscriptionView:
-    discarded, skipped, owner, _, created, updated = rest
-    (next_due,) = connection.execute(_NEXT_DUE, (row.id,)).fetchone()
-    return SubscriptionView(
-        row=row,
-        discarded=discarded,
-        skipped=skipped,
-        owner=owner,
-        created_at=created,
-        updated_at=updated,
-        behind=lag.events,
-        oldest=lag.oldest,
-        counts={str(state): count for state, count in deliveries.counts(connection, row.id).items()},
-        next_due=next_due,
-        last_error=deliveries.last_error(connection, row.id),
-        circuit=_circuit(connection, row),
-    )
-
-
-def _circuit(connection: sqlite3.Connection, row: SubscriptionRow) -> Circuit | None:
-    if row.breaker is None:
-        return None
-    from eventbus.store import breakers
-
-    circuit = breakers.one(connection, row.breaker)
-    return None if circuit is None or circuit.state == "closed" else circuit
-
-
-def lag_of(connection: sqlite3.Connection, row: SubscriptionRow) -> Lag:
-    """How far one subscription is behind."""
-    ahead = _listed(connection.execute(_REST, (row.id,)).fetchone()[3])
-    (found,) = lag.lags(connection, [Reader(subscriptions.with_backfill(row), ahead)], types(connection).values())
-    return found
-
-
 def standings(connection: sqlite3.Connection, event: StoredEvent) -> list[Standing]:
     """Where the event stands with each subscription that it concerns; a version that was passed over does not."""
     found: list[Standing] = []
@@ -268,7 +147,7 @@ def standings(connection: sqlite3.Connection, event: StoredEvent) -> list[Standi
         since = lag.since(row, event.type)
         delivery = deliveries.one(connection, row.id, event.position)
         standing = Standing(
-            row, "running", delivery, subscriptions.owner(connection, row.id), _circuit(connection, row)
+            row, "running", delivery, subscriptions.owner(connection, row.id), circuit_of(connection, row)
         )
         if delivery is not None:
             found.append(attrs.evolve(standing, disposition=delivery.state))
@@ -284,8 +163,7 @@ def standings(connection: sqlite3.Connection, event: StoredEvent) -> list[Standi
 
 def _normal(connection: sqlite3.Connection, standing: Standing, position: int) -> Disposition:
     row, circuit = standing.subscription, standing.circuit
-    ahead = _listed(connection.execute(_REST, (row.id,)).fetchone()[3])
-    if position <= row.cursor or position in ahead:
+    if position <= row.cursor or position in ahead_of(connection, row):
         return "handled"
     if row.order_by == "log" and deliveries.stop(connection, row.id) is not None:
         return "held"
@@ -323,12 +201,3 @@ def attempts(
     """The last failed tries of a delivery in the subscription's present run, oldest first."""
     found = connection.execute(_ATTEMPTS, (row.id, row.run, position, limit)).fetchall()
     return [StoredAttempt(*each) for each in reversed(found)]
-
-
-def _listed(text: str) -> list[Any]:
-    """A JSON list; an odd value is as good as none here, where nothing is decided."""
-    try:
-        found: object = json.loads(text)
-    except (ValueError, RecursionError):
-        return []
-    return list(cast("Sequence[Any]", found)) if isinstance(found, list) else []

@@ -15,9 +15,10 @@ from eventbus.cli.demo.provider import Provider, Request
 from eventbus.cli.place import Look
 from eventbus.cli.spelling import loaded
 from eventbus.errors import EventBusError
-from eventbus.store import viewing
+from eventbus.store import overview, viewing
+from eventbus.store.overview import SubscriptionView
 from eventbus.store.reading import Selection
-from eventbus.store.viewing import Standing, StoredEvent, SubscriptionView
+from eventbus.store.viewing import Standing, StoredEvent
 
 
 @attrs.frozen
@@ -106,7 +107,7 @@ def _read(path: str, parts: tuple[Part, ...]) -> Story:
     events, requests = _events(path), _requests(path)
     look = Look(path)
     try:
-        views = look.ask(viewing.everyone)
+        views = look.ask(overview.everyone)
         standings = look.ask(lambda connection: {e.position: viewing.standings(connection, e) for e in events})
     finally:
         look.close()

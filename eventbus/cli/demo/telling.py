@@ -19,7 +19,8 @@ from eventbus.cli.screen import Cell, Column, Screen, Style
 from eventbus.cli.standing import titled
 from eventbus.cli.subscriptions import count_cell
 from eventbus.cli.units import due, plural
-from eventbus.store.viewing import Standing, SubscriptionView
+from eventbus.store.overview import SubscriptionView
+from eventbus.store.viewing import Standing
 
 _BUS = "eventbus.cli.demo:shop"
 _DONE = {"OrderPlaced": "placed", "ItemAdded": "item added", "OrderPaid": "paid", "OrderShipped": "shipped"}
